@@ -1,0 +1,3 @@
+//! Placeholder picture, replaced with the first room.
+
+pub mod cli;
