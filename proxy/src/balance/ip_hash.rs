@@ -1,0 +1,1 @@
+//! nginx's `ip_hash`.

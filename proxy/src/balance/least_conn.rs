@@ -1,0 +1,1 @@
+//! nginx's `least_conn`.

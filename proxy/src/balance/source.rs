@@ -1,0 +1,5 @@
+//! HAProxy's `balance source`.
+
+/// Who takes which slot.
+#[derive(Debug, Default)]
+pub struct Map {}

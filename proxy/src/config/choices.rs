@@ -1,0 +1,148 @@
+//! The closed choices of the configuration.
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+/// The lab's modes that a proxy can tell apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// No session keeping; alias `none`.
+    #[default]
+    RoundRobin,
+    /// Binding by client address.
+    IpHash,
+    /// Binding by cookie.
+    SessionSticky,
+}
+
+impl Mode {
+    /// The balance that the mode means.
+    pub fn balance(self) -> BalanceName {
+        match self {
+            Self::RoundRobin => BalanceName::RoundRobin,
+            Self::IpHash => BalanceName::IpHash,
+            Self::SessionSticky => BalanceName::SessionSticky,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const KNOWN: &str = "use one of round_robin, ip_hash, session_sticky";
+        match String::deserialize(deserializer)?.as_str() {
+            "round_robin" | "none" => Ok(Self::RoundRobin),
+            "ip_hash" => Ok(Self::IpHash),
+            "session_sticky" => Ok(Self::SessionSticky),
+            later @ ("cluster" | "backup" | "msm" | "msm_sticky" | "persistent") => Err(
+                de::Error::custom(format!("mode `{later}` is not built yet: {KNOWN}")),
+            ),
+            other => Err(de::Error::custom(format!(
+                "`{other}` is not a mode: {KNOWN}"
+            ))),
+        }
+    }
+}
+
+/// How peers are chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BalanceName {
+    /// nginx's smooth weighted round robin.
+    #[default]
+    #[serde(alias = "none")]
+    RoundRobin,
+    /// nginx's `least_conn`.
+    LeastConn,
+    /// nginx's `ip_hash`.
+    IpHash,
+    /// HAProxy's `source`.
+    Source,
+    /// nginx's `hash KEY`.
+    Hash,
+    /// nginx's `hash KEY consistent`.
+    ConsistentHash,
+    /// Tengine's `session_sticky`.
+    SessionSticky,
+    /// The route in the session id.
+    Route,
+    /// nginx's `sticky learn`.
+    Learn,
+}
+
+/// Where the sticky mark is put.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CookieMode {
+    /// A cookie of the proxy's own.
+    #[default]
+    Insert,
+    /// The value of the application's cookie is replaced.
+    Rewrite,
+    /// The mark stands before the value of the application's cookie.
+    Prefix,
+}
+
+/// Whether the upstream sees the sticky cookie.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CookieOption {
+    /// It does.
+    #[default]
+    Direct,
+    /// It does not.
+    Indirect,
+}
+
+/// How a peer is named in the sticky cookie.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HashName {
+    /// By its name, signed.
+    #[default]
+    Hmac,
+    /// By `id=`, else its address, in clear (Tengine).
+    Plain,
+    /// By the MD5 of its address (Tengine's default).
+    Md5,
+}
+
+/// The attribute of that name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SameSite {
+    /// Sent with top-level navigation from elsewhere.
+    #[default]
+    Lax,
+    /// Never sent from elsewhere.
+    Strict,
+    /// Sent from everywhere; browsers demand `Secure` with it.
+    None,
+    /// No attribute.
+    Off,
+}
+
+/// When the cookie is marked `Secure`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Secure {
+    /// When the client's connection is encrypted.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// What an active check does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckType {
+    /// No checks.
+    #[default]
+    Off,
+    /// Connects.
+    Tcp,
+    /// Asks for a path.
+    Http,
+}
