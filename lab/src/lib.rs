@@ -1,3 +1,28 @@
-//! Placeholder picture, replaced with the first room.
+//! The lab: sets the stage, plays the browsers, breaks the nodes, judges what was seen.
+//!
+//! ```text
+//!              topology.rs  which nodes, where, with which settings file
+//!                  │
+//!   browsers       ▼                                                         
+//!  client.rs ──► stage.rs ── process.rs ── leash ─► proxy, TomcatA, TomcatB, n1, n2
+//!      │           │ kill, restart, add             (real processes; none outlives the lab)
+//!      ▼           ▼
+//!   history.rs   what was asked, who answered, what came back, what happened to the nodes
+//!      │
+//!      ▼
+//!   check.rs     questions to a history: alternated? lost? stale?     (pure: no sockets, no clock)
+//!      │
+//!      ▼
+//!   scenario.rs  one file per experiment: play, then judge ──► report.rs: table, JSON, Markdown
+//! ```
+//!
+//! Commands: [`up`] keeps a stage for people.
 
 pub mod cli;
+pub mod up;
+
+pub mod mode;
+pub mod process;
+pub mod stage;
+pub mod topology;
+pub mod wait;

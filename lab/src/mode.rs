@@ -1,0 +1,113 @@
+//! The modes of the stage: how a session is kept, or that it is not.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// How sessions are kept.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(into = "String", try_from = "String")]
+pub enum Mode {
+    /// Not at all: requests go round robin, each server knows its own sessions only.
+    #[default]
+    RoundRobin,
+    /// Bound to a server by the client's address.
+    IpHash,
+    /// Bound to a server by a cookie of the proxy.
+    SessionSticky,
+}
+
+impl Mode {
+    /// Every mode.
+    pub const ALL: [Self; 3] = [Self::RoundRobin, Self::IpHash, Self::SessionSticky];
+
+    /// The name that settings use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::IpHash => "ip_hash",
+            Self::SessionSticky => "session_sticky",
+        }
+    }
+
+    /// Whether the proxy promises to bring a client back to its server.
+    pub fn binds(self) -> bool {
+        match self {
+            Self::RoundRobin => false,
+            Self::IpHash | Self::SessionSticky => true,
+        }
+    }
+
+    /// What somebody who reloads the page sees, in one line.
+    pub fn what_to_expect(self) -> &'static str {
+        match self {
+            Self::RoundRobin => {
+                "each reload changes the server, red A, blue B, and gives a new session ID"
+            }
+            Self::IpHash => {
+                "reloads keep server and session ID; every browser of this machine gets the same server"
+            }
+            Self::SessionSticky => {
+                "reloads keep server and session ID; another browser may get the other server"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Text that names no mode.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no mode `{0}`; use one of round_robin (alias none), ip_hash, session_sticky")]
+pub struct UnknownMode(String);
+
+impl FromStr for Mode {
+    type Err = UnknownMode;
+
+    fn from_str(text: &str) -> Result<Self, UnknownMode> {
+        // `ip-hash` and `ip_hash` are the same word to whoever types it.
+        let name = text.trim().replace('-', "_");
+        if name == "none" {
+            return Ok(Self::RoundRobin);
+        }
+        let found = Self::ALL.into_iter().find(|mode| mode.name() == name);
+        found.ok_or_else(|| UnknownMode(text.to_owned()))
+    }
+}
+
+impl From<Mode> for String {
+    fn from(mode: Mode) -> Self {
+        mode.name().to_owned()
+    }
+}
+
+impl TryFrom<String> for Mode {
+    type Error = UnknownMode;
+
+    fn try_from(text: String) -> Result<Self, UnknownMode> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Mode;
+
+    #[test]
+    fn names_are_read_back_and_strangers_refused() {
+        for mode in Mode::ALL {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        assert_eq!("none".parse(), Ok(Mode::RoundRobin));
+        assert_eq!("session-sticky".parse(), Ok(Mode::SessionSticky));
+        let error = "stiky".parse::<Mode>().expect_err("no such mode");
+        assert!(error.to_string().contains("session_sticky"), "{error}");
+    }
+}

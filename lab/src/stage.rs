@@ -1,0 +1,240 @@
+//! A running topology: its nodes start, die, come back; nothing of it outlives the stage.
+
+pub mod folder;
+pub mod holder;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use program::Failure;
+use tokio::sync::mpsc;
+
+use crate::mode::Mode;
+use crate::process::{Child, Ended, Start};
+use crate::topology::{Kind, Node, Topology};
+
+/// A node that starts must answer within this.
+pub const READY_AT_MOST: Duration = Duration::from_secs(15);
+
+/// A node that is asked to stop may finish its requests for so long.
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// Events that nobody has read yet; a stage with more than this waits for its reader.
+const EVENTS_WAITING: usize = 64;
+
+/// Starting on free ports is tried so often: another process may take a port in between.
+const TRIES_ON_FREE_PORTS: usize = 3;
+
+/// Something that happened to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Which node.
+    pub node: String,
+    /// What happened.
+    pub what: What,
+}
+
+/// What can happen to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// It answers; its process id.
+    Up(u32),
+    /// It ended, with its last words.
+    Down(Ended, String),
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Up(id) => write!(f, "{:8} up    process {id}", self.node),
+            What::Down(_, words) => write!(f, "{:8} down  {words}", self.node),
+        }
+    }
+}
+
+/// What a stage needs besides its topology.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The lab's own binary, which carries the programs.
+    pub lab: PathBuf,
+    /// Where settings files and logs go; must exist.
+    pub folder: PathBuf,
+}
+
+/// A running topology. Dropping it kills its nodes.
+#[derive(Debug)]
+pub struct Stage {
+    topology: Topology,
+    setting: Setting,
+    children: BTreeMap<String, Child>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Stage {
+    /// Starts every node and waits until all answer. Events go to the receiver from then on.
+    pub async fn start(
+        topology: Topology,
+        setting: Setting,
+    ) -> Result<(Self, mpsc::Receiver<Event>), Failure> {
+        let (events, receiver) = mpsc::channel(EVENTS_WAITING);
+        let mut stage = Self {
+            topology,
+            setting,
+            children: BTreeMap::new(),
+            events,
+        };
+        stage.write_files()?;
+        // All at once: the programs bear any order, and together they are ready sooner.
+        let nodes = stage.topology.nodes.clone();
+        for node in &nodes {
+            let child = stage.launch(node).await?;
+            stage.children.insert(node.name.clone(), child);
+        }
+        for node in &nodes {
+            stage.announce(node).await?;
+        }
+        Ok((stage, receiver))
+    }
+
+    /// A stage of its own for one scenario, on ports that are free.
+    pub async fn on_free_ports(
+        mode: Mode,
+        setting: Setting,
+    ) -> Result<(Self, mpsc::Receiver<Event>), Failure> {
+        let mut last = None;
+        for _ in 0..TRIES_ON_FREE_PORTS {
+            let topology = Topology::on_free_ports(mode)
+                .map_err(|e| Failure::environment("cannot find free ports on 127.0.0.1", e))?;
+            match Self::start(topology, setting.clone()).await {
+                Ok(stage) => return Ok(stage),
+                Err(failure) => last = Some(failure),
+            }
+        }
+        Err(last.unwrap_or_else(|| Failure::Failed("no stage was started".to_owned())))
+    }
+
+    /// The topology as it is now.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// The folder with settings files and logs.
+    pub fn folder(&self) -> &Path {
+        &self.setting.folder
+    }
+
+    /// The child that runs as this node.
+    pub fn child(&self, name: &str) -> Result<&Child, Failure> {
+        self.children
+            .get(name)
+            .ok_or_else(|| Failure::Failed(format!("there is no node {name} on this stage")))
+    }
+
+    /// SIGKILL to a node, and waits for its end.
+    pub async fn kill(&self, name: &str) -> Result<Ended, Failure> {
+        let ended = self.child(name)?.kill().await;
+        ended.map_err(|e| Failure::environment(format!("cannot kill {name}"), e))
+    }
+
+    /// SIGTERM to a node, and waits for its end.
+    pub async fn terminate(&self, name: &str) -> Result<Ended, Failure> {
+        let ended = self.child(name)?.terminate(GRACE).await;
+        ended.map_err(|e| Failure::environment(format!("cannot stop {name}"), e))
+    }
+
+    /// Starts a node that has ended, at its old place, and waits until it answers.
+    pub async fn start_again(&mut self, name: &str) -> Result<(), Failure> {
+        let node = self
+            .topology
+            .node(name)
+            .cloned()
+            .ok_or_else(|| Failure::Failed(format!("there is no node {name} on this stage")))?;
+        let child = self.launch(&node).await?;
+        self.children.insert(node.name.clone(), child);
+        self.announce(&node).await
+    }
+
+    /// Starts one more application server and lets the proxy read its file again. Says the new node's name.
+    pub async fn add_appserver(&mut self) -> Result<String, Failure> {
+        let name = self
+            .topology
+            .add_appserver()
+            .map_err(|e| Failure::environment("cannot find a free port on 127.0.0.1", e))?;
+        self.write_files()?;
+        self.start_again(&name).await?;
+        for node in self.topology.nodes.iter().filter(|n| n.kind == Kind::Proxy) {
+            let told = self.child(&node.name)?.signal(rustix::process::Signal::HUP);
+            told.await
+                .map_err(|e| Failure::environment("cannot tell the proxy to reload", e))?;
+        }
+        Ok(name)
+    }
+
+    /// Stops everything gracefully, front to back: the proxy finishes what runs before the servers behind it go.
+    pub async fn stop(self) -> Vec<(String, Ended)> {
+        let mut ends = Vec::new();
+        for node in self.topology.nodes.iter().rev() {
+            let Some(child) = self.children.get(&node.name) else {
+                continue;
+            };
+            if child.ended().is_some() {
+                continue;
+            }
+            let ended = child.terminate(GRACE).await;
+            ends.push((node.name.clone(), ended.unwrap_or(Ended::Killed(0))));
+        }
+        ends
+    }
+
+    fn settings_file(&self, name: &str) -> PathBuf {
+        self.setting.folder.join(format!("{name}.toml"))
+    }
+
+    fn write_files(&self) -> Result<(), Failure> {
+        for node in &self.topology.nodes {
+            let path = self.settings_file(&node.name);
+            std::fs::write(&path, self.topology.file(node))
+                .map_err(|e| Failure::environment(format!("cannot write {}", path.display()), e))?;
+        }
+        Ok(())
+    }
+
+    async fn launch(&self, node: &Node) -> Result<Child, Failure> {
+        let file = self.settings_file(&node.name);
+        let (program, arguments) = node.kind.command(&self.setting.lab, &file);
+        Child::start(Start {
+            name: node.name.clone(),
+            lab: self.setting.lab.clone(),
+            program,
+            arguments,
+            folder: self.setting.folder.clone(),
+        })
+        .await
+    }
+
+    /// Waits until the node answers, then says so, and will say when it ends.
+    async fn announce(&self, node: &Node) -> Result<(), Failure> {
+        let child = self.child(&node.name)?;
+        child.ready(node.place.admin, READY_AT_MOST).await?;
+        let events = self.events.clone();
+        let up = Event {
+            node: node.name.clone(),
+            what: What::Up(child.id()),
+        };
+        let mut end = child.end();
+        let log = child.log().to_owned();
+        let name = node.name.clone();
+        tokio::spawn(async move {
+            // A reader that is gone wants no events.
+            let _ = events.send(up).await;
+            let ended = end.wait_for(Option::is_some).await.map(|ended| *ended);
+            if let Ok(Some(ended)) = ended {
+                let what = What::Down(ended, crate::process::last_words(&log, ended));
+                let _ = events.send(Event { node: name, what }).await;
+            }
+        });
+        Ok(())
+    }
+}

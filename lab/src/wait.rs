@@ -1,0 +1,103 @@
+//! Waiting for a condition, never for a duration.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+/// The longest one question may take.
+const ONE_QUESTION: Duration = Duration::from_secs(1);
+
+/// What a condition says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Now {
+    /// It holds.
+    Yes,
+    /// It may hold later; why not now.
+    NotYet(String),
+    /// It will never hold; why.
+    Never(String),
+}
+
+/// Asks every `every` until the condition holds, at most `at_most` long. The error says what was missing last.
+pub async fn until(
+    every: Duration,
+    at_most: Duration,
+    mut condition: impl AsyncFnMut() -> Now,
+) -> Result<(), String> {
+    let deadline = Instant::now() + at_most;
+    loop {
+        match condition().await {
+            Now::Yes => return Ok(()),
+            Now::Never(why) => return Err(why),
+            Now::NotYet(why) if Instant::now() + every > deadline => {
+                return Err(format!("{why} (waited {:.1} s)", at_most.as_secs_f64()));
+            }
+            Now::NotYet(_) => sleep(every).await,
+        }
+    }
+}
+
+/// `GET path` on `address`: fine when the answer is 200. The error says what came instead.
+pub async fn http_ok(address: SocketAddr, path: &str) -> Result<(), String> {
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = vec![0; 256];
+        let read = stream.read(&mut answer).await?;
+        answer.truncate(read);
+        std::io::Result::Ok(answer)
+    };
+    let answer = match timeout(ONE_QUESTION, asked).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(e)) => return Err(format!("http://{address}{path} does not answer: {e}")),
+        Err(_) => {
+            return Err(format!(
+                "http://{address}{path} took longer than {} s",
+                ONE_QUESTION.as_secs()
+            ));
+        }
+    };
+    if answer.starts_with(b"HTTP/1.1 200") || answer.starts_with(b"HTTP/1.0 200") {
+        return Ok(());
+    }
+    let line = answer.split(|b| *b == b'\r').next().unwrap_or_default();
+    Err(format!(
+        "http://{address}{path} says {}",
+        String::from_utf8_lossy(line)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Now, until};
+
+    #[tokio::test]
+    async fn a_condition_is_asked_until_it_holds_or_never_will_or_time_is_up() {
+        let every = Duration::from_millis(1);
+        let mut asked = 0;
+        let third = until(every, Duration::from_secs(1), async || {
+            asked += 1;
+            if asked == 3 {
+                Now::Yes
+            } else {
+                Now::NotYet("not the third".into())
+            }
+        });
+        assert_eq!(third.await, Ok(()));
+        let dead = until(every, Duration::from_secs(1), async || {
+            Now::Never("dead".into())
+        });
+        assert_eq!(dead.await, Err("dead".into()));
+        let late = until(every, Duration::from_millis(100), async || {
+            Now::NotYet("closed".into())
+        });
+        assert_eq!(late.await, Err("closed (waited 0.1 s)".into()));
+    }
+}
