@@ -7,7 +7,7 @@ use clap::{Arg, ArgMatches, Command};
 use program::{Failure, exit};
 
 use crate::process::leash;
-use crate::up;
+use crate::{doctor, up};
 
 /// Runs the program with these arguments, the first being its name.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
@@ -24,6 +24,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Some("sessiond") => sessiond::cli::run(named("sessiond")),
         Some(leash::SUBCOMMAND) => leash::run(rest),
         Some("up") => exit::code("lab up", up::run(named("lab up"))),
+        Some("doctor") => exit::code("lab doctor", doctor::run(named("lab doctor"))),
         _ => exit::code("lab", own_command(&arguments)),
     }
 }
@@ -70,6 +71,7 @@ pub fn command() -> Command {
         )
         .subcommand_required(true)
         .subcommand(up::PROGRAM.command().name("up"))
+        .subcommand(doctor::PROGRAM.command().name("doctor"))
         .subcommand(carried("proxy", "The proxy (`lab proxy --help`)"))
         .subcommand(carried("appserver", "The application server (`lab appserver --help`)"))
         .subcommand(carried("sessiond", "The store node (`lab sessiond --help`)"))

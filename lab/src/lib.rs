@@ -16,9 +16,10 @@
 //!   scenario.rs  one file per experiment: play, then judge ──► report.rs: table, JSON, Markdown
 //! ```
 //!
-//! Commands: [`up`] keeps a stage for people.
+//! Commands: [`up`] keeps a stage for people; [`doctor`] looks whether this machine is fit for it.
 
 pub mod cli;
+pub mod doctor;
 pub mod up;
 
 pub mod mode;

@@ -1,0 +1,168 @@
+//! What `lab doctor` looks at: sockets, limits, other programs. Each look is bounded in time.
+
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use program::sockets;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{Address, Evidence};
+
+/// The group and port of Tomcat's cluster membership (`McastService`).
+pub const MULTICAST_GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(228, 0, 0, 4), 45564);
+
+/// A loopback address that differs from the usual one in its first three octets, as ip_hash needs.
+pub const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 1, 2, 3);
+
+/// The longest wait for a connection or a datagram on this machine.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The longest wait for another program's answer; a Docker client without its daemon takes a while.
+const PROGRAM_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Another program's answer is read up to here.
+const ANSWER_MAX: u64 = 4096;
+
+/// The addresses of the stage on loopback and their owners; the same as `lab up`'s defaults.
+const STAGE: [(&str, u16); 10] = [
+    ("proxy", 8080),
+    ("proxy (admin)", 8090),
+    ("TomcatA", 8081),
+    ("TomcatA (admin)", 8091),
+    ("TomcatB", 8082),
+    ("TomcatB (admin)", 8092),
+    ("n1", 11221),
+    ("n1 (admin)", 11231),
+    ("n2", 11222),
+    ("n2 (admin)", 11232),
+];
+
+/// Looks at everything.
+pub fn look() -> Evidence {
+    Evidence {
+        addresses: STAGE.map(|(node, port)| address(node, port)).to_vec(),
+        open_files: sockets::raise_open_file_limit(),
+        seen_client: seen_client().map_err(|e| e.to_string()),
+        multicast: interfaces()
+            .into_iter()
+            .map(|interface| (interface, multicast(interface).map_err(|e| e.to_string())))
+            .collect(),
+        engine: ask("docker", &["version", "--format", "{{.Server.Version}}"]),
+        compose_plugin: ask("docker", &["compose", "version", "--short"]),
+        compose_standalone: ask("docker-compose", &["version", "--short"]),
+    }
+}
+
+fn address(node: &'static str, port: u16) -> Address {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let free = TcpListener::bind(address)
+        .map(drop)
+        .map_err(|e| e.to_string());
+    Address {
+        node,
+        address,
+        free,
+    }
+}
+
+/// The address under which a listener sees a client that bound itself to [`CLIENT_ADDRESS`].
+fn seen_client() -> std::io::Result<IpAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let client = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    client.bind(&SocketAddr::from((CLIENT_ADDRESS, 0)).into())?;
+    client.connect_timeout(&listener.local_addr()?.into(), PATIENCE)?;
+    Ok(listener.accept()?.1.ip())
+}
+
+/// Loopback, and the address that the kernel would use towards the group.
+fn interfaces() -> Vec<Ipv4Addr> {
+    let mut found = vec![Ipv4Addr::LOCALHOST];
+    let outgoing = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
+        .and_then(|socket| socket.connect(MULTICAST_GROUP).map(|()| socket))
+        .and_then(|socket| socket.local_addr());
+    if let Ok(SocketAddr::V4(address)) = outgoing
+        && !found.contains(address.ip())
+    {
+        found.push(*address.ip());
+    }
+    found
+}
+
+/// Sends one datagram to the group on this interface and waits until it comes back.
+fn multicast(interface: Ipv4Addr) -> std::io::Result<()> {
+    let receiver = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    receiver.set_reuse_address(true)?;
+    receiver.bind(&MULTICAST_GROUP.into())?;
+    receiver.join_multicast_v4(MULTICAST_GROUP.ip(), &interface)?;
+    receiver.set_read_timeout(Some(PATIENCE))?;
+    let sender = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    sender.set_multicast_if_v4(&interface)?;
+    sender.set_multicast_loop_v4(true)?;
+    sender.set_multicast_ttl_v4(1)?;
+    // Others may use the group, so our own datagram must be known again.
+    let token = format!("lab-doctor {} {interface}", std::process::id());
+    sender.send_to(token.as_bytes(), &MULTICAST_GROUP.into())?;
+    let receiver = UdpSocket::from(receiver);
+    let until = Instant::now() + PATIENCE;
+    let mut buffer = [0; 512];
+    while Instant::now() < until {
+        let (length, _) = receiver.recv_from(&mut buffer)?;
+        if buffer.get(..length) == Some(token.as_bytes()) {
+            return Ok(());
+        }
+    }
+    Err(std::io::ErrorKind::TimedOut.into())
+}
+
+/// The first line that a program prints, or why it has none.
+fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let spoken = format!("{program} {}", arguments.join(" "));
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|e| format!("`{program}` cannot be started: {e}"))?;
+    let until = Instant::now() + PROGRAM_PATIENCE;
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            Ok(None) | Err(_) => {
+                // It does not answer: end it, and do not wait for what it may still print.
+                let _ended = child.kill().and_then(|()| child.wait());
+                return Err(format!("`{spoken}` does not answer"));
+            }
+        }
+    };
+    let mut text = String::new();
+    if let Some(output) = child.stdout.take() {
+        let _unreadable_is_empty = output.take(ANSWER_MAX).read_to_string(&mut text);
+    }
+    let line = text.lines().next().unwrap_or_default().trim();
+    if status.success() && !line.is_empty() {
+        Ok(line.to_owned())
+    } else {
+        Err(format!("`{spoken}` fails ({status})"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ask, seen_client};
+
+    #[test]
+    fn a_client_comes_from_the_address_it_chose() {
+        assert_eq!(seen_client().expect("loopback"), super::CLIENT_ADDRESS);
+    }
+
+    #[test]
+    fn a_program_answers_fails_or_is_missing() {
+        assert_eq!(ask("echo", &["1.2.3"]), Ok("1.2.3".to_owned()));
+        assert!(ask("false", &[]).is_err_and(|why| why.contains("fails")));
+        assert!(ask("no-such-program", &[]).is_err_and(|why| why.contains("cannot be started")));
+    }
+}
