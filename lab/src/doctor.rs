@@ -102,6 +102,8 @@ pub struct Address {
     pub node: &'static str,
     /// Where.
     pub address: SocketAddr,
+    /// The setting of `lab up` that moves it.
+    pub setting: &'static str,
     /// Whether it can be bound.
     pub free: Result<(), String>,
 }
@@ -124,7 +126,10 @@ fn port(wanted: &Address) -> Finding {
             subject,
             Grade::Fail,
             format!("{} cannot be bound: {why}", wanted.address),
-            "stop what listens there (`ss -ltnp` names it), or move the node: `lab up --help` lists the addresses",
+            format!(
+                "stop what listens there (`ss -ltnp` names it), or move the node with `lab up --{}`",
+                wanted.setting.replace('_', "-")
+            ),
         ),
     }
 }
@@ -282,6 +287,7 @@ mod tests {
             addresses: vec![Address {
                 node: "proxy",
                 address: ([127, 0, 0, 1], 8080).into(),
+                setting: "listen",
                 free: Ok(()),
             }],
             open_files: 1 << 20,
@@ -308,7 +314,7 @@ mod tests {
         evidence.addresses[0].free = Err("Address already in use".into());
         let port = find(&evidence, "port of proxy");
         assert_eq!(port.grade, Grade::Fail);
-        assert!(port.found.contains("127.0.0.1:8080") && port.cure.contains("lab up --help"));
+        assert!(port.found.contains("127.0.0.1:8080") && port.cure.contains("lab up --listen"));
     }
 
     #[test]

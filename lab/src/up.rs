@@ -95,7 +95,7 @@ impl Config {
 }
 
 /// Each address with the node that wants it and the setting that moves it.
-fn addresses(config: &Config) -> [(&'static str, SocketAddr, &'static str); 10] {
+pub(crate) fn addresses(config: &Config) -> [(&'static str, SocketAddr, &'static str); 10] {
     [
         ("proxy", config.listen, "listen"),
         ("proxy (admin)", config.admin, "admin"),

@@ -9,6 +9,7 @@ use program::sockets;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Address, Evidence};
+use crate::up;
 
 /// The group and port of Tomcat's cluster membership (`McastService`).
 pub const MULTICAST_GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(228, 0, 0, 4), 45564);
@@ -25,24 +26,12 @@ const PROGRAM_PATIENCE: Duration = Duration::from_secs(10);
 /// Another program's answer is read up to here.
 const ANSWER_MAX: u64 = 4096;
 
-/// The addresses of the stage on loopback and their owners; the same as `lab up`'s defaults.
-const STAGE: [(&str, u16); 10] = [
-    ("proxy", 8080),
-    ("proxy (admin)", 8090),
-    ("TomcatA", 8081),
-    ("TomcatA (admin)", 8091),
-    ("TomcatB", 8082),
-    ("TomcatB (admin)", 8092),
-    ("n1", 11221),
-    ("n1 (admin)", 11231),
-    ("n2", 11222),
-    ("n2 (admin)", 11232),
-];
-
 /// Looks at everything.
 pub fn look() -> Evidence {
     Evidence {
-        addresses: STAGE.map(|(node, port)| address(node, port)).to_vec(),
+        addresses: up::addresses(&up::Config::default())
+            .map(|(node, address, setting)| wanted(node, address, setting))
+            .to_vec(),
         open_files: sockets::raise_open_file_limit(),
         seen_client: seen_client().map_err(|e| e.to_string()),
         multicast: interfaces()
@@ -55,14 +44,14 @@ pub fn look() -> Evidence {
     }
 }
 
-fn address(node: &'static str, port: u16) -> Address {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+fn wanted(node: &'static str, address: SocketAddr, setting: &'static str) -> Address {
     let free = TcpListener::bind(address)
         .map(drop)
         .map_err(|e| e.to_string());
     Address {
         node,
         address,
+        setting,
         free,
     }
 }
