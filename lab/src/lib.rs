@@ -22,6 +22,9 @@ pub mod cli;
 pub mod doctor;
 pub mod up;
 
+pub mod check;
+pub mod client;
+pub mod history;
 pub mod mode;
 pub mod process;
 pub mod stage;

@@ -1,0 +1,110 @@
+//! The questions of `check.rs`, each with histories that answer it in every way.
+
+use super::{alternation, failures, fates, homes, load, moved, nodes, session_ids, skew, unknowns};
+use crate::history::{Answer, Ask, Entry, History, Outcome, Request, SessionSeen};
+
+/// A history from lines `who node id`; `-` is no answer, `!` a certain failure, `== name` a mark.
+fn history(text: &str) -> History {
+    let entries = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let entries = entries.enumerate().map(|(at, line)| {
+        let at_us = at as u64;
+        if let Some(name) = line.strip_prefix("== ") {
+            return Entry::Mark {
+                at_us,
+                name: name.into(),
+            };
+        }
+        let words: Vec<&str> = line.split(' ').collect();
+        let outcome = match words[1] {
+            "-" => Outcome::Unknown("timeout".into()),
+            "!" => Outcome::Fail("refused".into()),
+            node => Outcome::Ok(Answer {
+                status: 200,
+                node: Some(node.into()),
+                session: words.get(2).map(|id| SessionSeen {
+                    id: (*id).into(),
+                    is_new: false,
+                    max_inactive: 1800,
+                }),
+                ..Answer::default()
+            }),
+        };
+        Entry::Request(Request {
+            at_us,
+            latency_us: 1,
+            who: words[0].into(),
+            from: None,
+            what: Ask::Session,
+            sent_session: None,
+            outcome,
+        })
+    });
+    History {
+        entries: entries.collect(),
+        dropped: 0,
+    }
+}
+
+#[test]
+fn alternation_is_strict_none_or_between() {
+    for (text, strict, none) in [
+        ("b A\nb B\nb A\nb B", true, false),
+        ("b A\nb A\nb A", false, true),
+        ("b A\nb B\nb B\nb A", false, false),
+        ("b A", false, true),
+        ("b -", false, false),
+        // An answer that never came breaks nothing and proves nothing.
+        ("b A\nb -\nb B", true, false),
+    ] {
+        let found = alternation(history(text).requests());
+        assert_eq!((found.strict(), found.none()), (strict, none), "{text}");
+    }
+}
+
+#[test]
+fn nodes_ids_and_load_are_counted() {
+    let history = history("b A 1\nc B 2\nb A 1\nc - \nd ! ");
+    assert_eq!(
+        nodes(history.requests()).into_iter().collect::<Vec<_>>(),
+        ["A", "B"]
+    );
+    assert_eq!(session_ids(history.of("b")).len(), 1);
+    assert_eq!(
+        load(history.requests()).into_iter().collect::<Vec<_>>(),
+        [("A", 2), ("B", 1)]
+    );
+    assert_eq!(unknowns(&history), (1, Some("timeout")));
+    assert_eq!(failures(&history), (1, Some("refused")));
+}
+
+#[test]
+fn skew_is_the_busiest_share_over_the_fair_share() {
+    for (load, nodes, expected) in [
+        (vec![10, 10], 2, Some(1.0)),
+        (vec![20], 2, Some(2.0)),
+        (vec![30, 10], 2, Some(1.5)),
+        (vec![], 2, None),
+        (vec![0], 2, None),
+    ] {
+        assert_eq!(skew(load.clone(), nodes), expected, "{load:?}");
+    }
+}
+
+#[test]
+fn sessions_are_kept_lost_or_nobody_knows() {
+    let history = history(
+        "kept A 1\nlost A 2\nmute A 3\nnone A 4\nlate B 5\n== killed\nkept B 1\nlost B 9\nmute -\nnone B\nlate -\nlate B 5\nnew B 7",
+    );
+    let fates = fates(&history, "killed");
+    let of = |set: &std::collections::BTreeSet<String>| {
+        set.iter().cloned().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(of(&fates.kept), "kept late");
+    assert_eq!(of(&fates.lost), "lost none");
+    assert_eq!(of(&fates.unknown), "mute");
+    assert_eq!(fates.total(), 5);
+    assert_eq!(fates.only(|who| who == "lost").total(), 1);
+    let moved = moved(&history, "killed");
+    assert_eq!(of(&moved), "kept lost none");
+    assert_eq!(homes(&history).get("mute").map(String::as_str), Some("A"));
+}
