@@ -1,3 +1,44 @@
-//! Placeholder picture, replaced with the first room.
+//! `sessiond` keeps sessions in memory and speaks memcached's text protocol: n1 and n2 of the lab.
+//!
+//! ```text
+//!   client ──► acceptor (server.rs) ── hands each connection to the next worker, counts them, refuses the one too many
+//!                 │
+//!      ┌──────────┴─────────┐            a worker is one thread with its own event loop; a connection stays with it
+//!   worker 0   ...      worker n-1
+//!      │
+//!   connection.rs   one client: fill the buffer, parse, execute, send; reads no more while too much is unsent
+//!      │      │
+//!      │      └─► protocol/text.rs    bytes to Request, Response to bytes; no socket, no clock, no store
+//!      ▼
+//!   command.rs      a Request on the Store gives a Response: the only file that knows both
+//!      │
+//!   store.rs        the verbs, with `now` as a parameter; picks the shard by the key's hash
+//!      ├─► store/shard.rs   one table behind one lock: items, memory account, eviction
+//!      ├─► store/item.rs    key, flags, expiry, cas unique, value, and what that costs
+//!      └─► store/order.rs   order of use
+//!
+//!   admin.rs        /livez /readyz /status /metrics on a port of its own, from status.rs
+//! ```
+//!
+//! Numbers are read as C reads them (`number.rs`), in commands and in values that are counted up and down.
+//! Time enters at one place (`clock.rs`, asked by connection.rs) and is a parameter from there on.
+//!
+//! What differs from memcached on purpose: `add` on a present key counts as a use of the item, because session
+//! managers keep their backup copies alive with it; memory is one account over all sizes, not slab classes; and
+//! `flush_all` gives the memory back at once.
 
+mod admin;
 pub mod cli;
+mod clock;
+mod command;
+pub mod config;
+mod connection;
+mod number;
+pub mod protocol;
+mod server;
+pub mod status;
+pub mod store;
+
+pub use config::Config;
+pub use server::{Listeners, bind, serve};
+pub use status::Status;

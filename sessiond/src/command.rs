@@ -1,0 +1,254 @@
+//! A request on the store gives a response: the only file that knows both the protocol and the store.
+
+use crate::clock::Clock;
+use crate::protocol::{
+    Direction, Exptime, Request, Response, Retrieve, Store as StoreRequest, StoreMode, text,
+};
+use crate::status::{Counters, Figures};
+use crate::store::{Condition, Counted, Expiry, Stored, UnixTime, Value};
+
+/// The version of memcached whose behaviour this is: what clients that ask for it want to know.
+const VERSION: &str = "1.6.18";
+
+/// What a worker executes requests with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Executor<'a> {
+    /// The node's store, clock and figures.
+    pub(crate) figures: &'a Figures,
+    /// This worker's counters.
+    pub(crate) counters: &'a Counters,
+}
+
+/// How far a request has got.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Progress<'a> {
+    /// It is done.
+    Done,
+    /// It is done, and the client wants to leave.
+    Quit,
+    /// There is more to send: go on with this when what was written so far is on its way.
+    More(Retrieve<'a>),
+}
+
+impl Executor<'_> {
+    /// Executes a request and writes its response behind what `out` holds. A retrieval stops as soon as `out` holds
+    /// `enough`, so that a client that asks for everything at once cannot make it grow without bound.
+    pub(crate) fn execute<'r>(
+        &self,
+        request: Request<'r>,
+        enough: usize,
+        out: &mut Vec<u8>,
+    ) -> Progress<'r> {
+        let now = self.clock().now();
+        let (response, noreply) = match request {
+            Request::Retrieve(retrieve) => return self.retrieve(retrieve, enough, out, now),
+            Request::Stats { group } => {
+                self.stats(group, out);
+                return Progress::Done;
+            }
+            Request::Quit => return Progress::Quit,
+            Request::Store(store) => (self.store(&store, now), store.noreply),
+            Request::TooLarge { mode, key, noreply } => (self.too_large(mode, key, now), noreply),
+            Request::Delete { key, noreply } => (self.delete(key, now), noreply),
+            Request::Arithmetic {
+                direction,
+                key,
+                delta,
+                noreply,
+            } => (self.arithmetic(direction, key, delta, now), noreply),
+            Request::Touch {
+                key,
+                exptime,
+                noreply,
+            } => (self.touch(key, exptime, now), noreply),
+            Request::FlushAll { delay, noreply } => (self.flush_all(delay, now), noreply),
+            Request::Verbosity { noreply } => (Response::Done, noreply),
+            Request::Version => (Response::Version(VERSION), false),
+        };
+        if !noreply {
+            text::encode(&response, out);
+        }
+        Progress::Done
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.figures.clock
+    }
+
+    fn expiry(&self, exptime: Exptime, now: UnixTime) -> Expiry {
+        self.figures.store.expiry(exptime.0, now)
+    }
+
+    fn retrieve<'r>(
+        &self,
+        mut retrieve: Retrieve<'r>,
+        enough: usize,
+        out: &mut Vec<u8>,
+        now: UnixTime,
+    ) -> Progress<'r> {
+        let touch = retrieve.exptime.map(|exptime| self.expiry(exptime, now));
+        while let Some(key) = retrieve.keys.next() {
+            let found = self.figures.store.get(key, touch, now, |item| {
+                let response = Response::Value {
+                    key,
+                    flags: item.flags(),
+                    value: item.value(),
+                    cas: retrieve.with_cas.then(|| item.unique()),
+                };
+                text::encode(&response, out);
+            });
+            self.count_retrieval(found.is_some(), touch.is_some());
+            if out.len() >= enough {
+                return Progress::More(retrieve);
+            }
+        }
+        text::encode(&Response::End, out);
+        Progress::Done
+    }
+
+    fn count_retrieval(&self, found: bool, touched: bool) {
+        let counters = self.counters;
+        counters.cmd_get.bump();
+        if found {
+            counters.get_hits.bump();
+        } else {
+            counters.get_misses.bump();
+        }
+        if touched {
+            self.count_touch(found);
+        }
+    }
+
+    fn count_touch(&self, found: bool) {
+        self.counters.cmd_touch.bump();
+        if found {
+            self.counters.touch_hits.bump();
+        } else {
+            self.counters.touch_misses.bump();
+        }
+    }
+
+    fn store(&self, store: &StoreRequest<'_>, now: UnixTime) -> Response<'static> {
+        let counters = self.counters;
+        counters.cmd_set.bump();
+        let condition = match store.mode {
+            StoreMode::Set => Condition::Always,
+            StoreMode::Add => Condition::Absent,
+            StoreMode::Replace => Condition::Present,
+            StoreMode::Append => Condition::Append,
+            StoreMode::Prepend => Condition::Prepend,
+            StoreMode::Cas(unique) => Condition::Unique(unique),
+        };
+        let value = Value {
+            flags: store.flags,
+            expiry: self.expiry(store.exptime, now),
+            data: store.value,
+        };
+        let stored = self.figures.store.put(store.key, value, condition, now);
+        if matches!(store.mode, StoreMode::Cas(_)) {
+            match stored {
+                Stored::Stored => counters.cas_hits.bump(),
+                Stored::Changed => counters.cas_badval.bump(),
+                Stored::Absent => counters.cas_misses.bump(),
+                Stored::Refused | Stored::NoRoom => {}
+            }
+        }
+        match stored {
+            Stored::Stored => Response::Stored,
+            Stored::Refused => Response::NotStored,
+            Stored::Changed => Response::Exists,
+            Stored::Absent => Response::NotFound,
+            Stored::NoRoom => {
+                counters.store_no_memory.bump();
+                Response::OutOfMemory
+            }
+        }
+    }
+
+    /// A set that cannot be done drops the old value, so that nobody reads it for the new one.
+    fn too_large(&self, mode: StoreMode, key: &[u8], now: UnixTime) -> Response<'static> {
+        self.counters.store_too_large.bump();
+        if mode == StoreMode::Set {
+            self.figures.store.delete(key, now);
+        }
+        Response::TooLarge
+    }
+
+    fn delete(&self, key: &[u8], now: UnixTime) -> Response<'static> {
+        if self.figures.store.delete(key, now) {
+            self.counters.delete_hits.bump();
+            Response::Deleted
+        } else {
+            self.counters.delete_misses.bump();
+            Response::NotFound
+        }
+    }
+
+    fn arithmetic(
+        &self,
+        direction: Direction,
+        key: &[u8],
+        delta: u64,
+        now: UnixTime,
+    ) -> Response<'static> {
+        let up = direction == Direction::Increment;
+        let (hits, misses) = match direction {
+            Direction::Increment => (&self.counters.incr_hits, &self.counters.incr_misses),
+            Direction::Decrement => (&self.counters.decr_hits, &self.counters.decr_misses),
+        };
+        match self.figures.store.count(key, up, delta, now) {
+            Counted::Number(number) => {
+                hits.bump();
+                Response::Number(number)
+            }
+            Counted::Absent => {
+                misses.bump();
+                Response::NotFound
+            }
+            Counted::NotANumber => Response::NotANumber,
+            Counted::NoRoom => Response::OutOfMemory,
+        }
+    }
+
+    fn touch(&self, key: &[u8], exptime: Exptime, now: UnixTime) -> Response<'static> {
+        let expiry = self.expiry(exptime, now);
+        let found = self.figures.store.get(key, Some(expiry), now, |_| ());
+        self.count_touch(found.is_some());
+        found.map_or(Response::NotFound, |()| Response::Touched)
+    }
+
+    fn flush_all(&self, delay: Exptime, now: UnixTime) -> Response<'static> {
+        self.counters.cmd_flush.bump();
+        let at = match self.expiry(delay, now) {
+            Expiry::Never => now,
+            Expiry::At(time) => time,
+        };
+        self.figures.store.flush(at, now);
+        Response::Done
+    }
+
+    fn stats(&self, group: &[u8], out: &mut Vec<u8>) {
+        match group {
+            b"" => self.general_figures(out),
+            b"reset" => {
+                self.figures.reset();
+                text::encode(&Response::Reset, out);
+            }
+            _ => text::encode(&Response::Unknown, out),
+        }
+    }
+
+    fn general_figures(&self, out: &mut Vec<u8>) {
+        let status = self.figures.status();
+        let mut figure = |name, value: &str| text::encode(&Response::Figure { name, value }, out);
+        figure("pid", &status.pid.to_string());
+        figure("uptime", &status.uptime.to_string());
+        figure("time", &status.time.to_string());
+        figure("version", VERSION);
+        figure("pointer_size", &usize::BITS.to_string());
+        for (name, value) in status.figures() {
+            figure(name, &value.to_string());
+        }
+        text::encode(&Response::End, out);
+    }
+}

@@ -1,0 +1,243 @@
+//! What clients ask and what they are answered, as values. How they look on the wire is the business of the rooms:
+//! [`text`] for memcached's classic text protocol.
+//!
+//! A parser gets a buffer and says what it found at its beginning; it does no I/O and knows no store. Words such as
+//! flags, exptime and cas unique are those of memcached's `protocol.txt`.
+
+pub mod text;
+
+/// A key has at most so many bytes.
+pub const KEY_MAX: usize = 250;
+
+/// What a parser found at the beginning of a buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Parsed<'a> {
+    /// A whole request. `used` bytes belong to it; when that is more than the buffer holds, the rest is to be thrown
+    /// away as it arrives (the value of an item that is too large).
+    Complete {
+        /// What is asked.
+        request: Request<'a>,
+        /// How many bytes it takes.
+        used: usize,
+    },
+    /// The request is not all there yet: ask again with at least `need` bytes.
+    Incomplete {
+        /// The length of the buffer below which asking again is pointless.
+        need: usize,
+    },
+    /// Nothing that can be executed.
+    Invalid {
+        /// What the client is told; `None` when it asked not to be.
+        reply: Option<&'static str>,
+        /// How many bytes to pass over, as in [`Parsed::Complete`].
+        used: usize,
+        /// What becomes of the connection.
+        after: After,
+    },
+}
+
+/// What becomes of a connection after a request that was not understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// The next request is read.
+    Continue,
+    /// It is closed: what follows cannot be told apart from data.
+    Close,
+}
+
+/// A request. Keys and values are slices of the buffer it was parsed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// get, gets, gat, gats.
+    Retrieve(Retrieve<'a>),
+    /// set, add, replace, append, prepend, cas.
+    Store(Store<'a>),
+    /// A storage command whose value is larger than an item may be; the value itself is passed over.
+    TooLarge {
+        /// What was to be stored where.
+        mode: StoreMode,
+        /// The item's key.
+        key: &'a [u8],
+        /// Whether the outcome is told.
+        noreply: bool,
+    },
+    /// delete.
+    Delete {
+        /// The item's key.
+        key: &'a [u8],
+        /// Whether the outcome is told.
+        noreply: bool,
+    },
+    /// incr, decr.
+    Arithmetic {
+        /// Up or down.
+        direction: Direction,
+        /// The item's key.
+        key: &'a [u8],
+        /// By how much.
+        delta: u64,
+        /// Whether the outcome is told.
+        noreply: bool,
+    },
+    /// touch.
+    Touch {
+        /// The item's key.
+        key: &'a [u8],
+        /// Its new exptime.
+        exptime: Exptime,
+        /// Whether the outcome is told.
+        noreply: bool,
+    },
+    /// flush_all.
+    FlushAll {
+        /// When; 0 and less is now.
+        delay: Exptime,
+        /// Whether the outcome is told.
+        noreply: bool,
+    },
+    /// verbosity: accepted, and without effect here.
+    Verbosity {
+        /// Whether the outcome is told.
+        noreply: bool,
+    },
+    /// version.
+    Version,
+    /// stats, with its group; empty for the general figures.
+    Stats {
+        /// The word after `stats`.
+        group: &'a [u8],
+    },
+    /// quit.
+    Quit,
+}
+
+/// Which items to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retrieve<'a> {
+    /// The keys, in the order asked.
+    pub keys: Keys<'a>,
+    /// The exptime to give to each item found (gat, gats).
+    pub exptime: Option<Exptime>,
+    /// Whether the cas uniques are sent too (gets, gats).
+    pub with_cas: bool,
+}
+
+impl<'a> From<Retrieve<'a>> for Request<'a> {
+    fn from(retrieve: Retrieve<'a>) -> Self {
+        Self::Retrieve(retrieve)
+    }
+}
+
+/// What to store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Store<'a> {
+    /// On which condition, and how.
+    pub mode: StoreMode,
+    /// The item's key.
+    pub key: &'a [u8],
+    /// The client's own flags, kept and given back.
+    pub flags: u32,
+    /// When it expires.
+    pub exptime: Exptime,
+    /// Its value.
+    pub value: &'a [u8],
+    /// Whether the outcome is told.
+    pub noreply: bool,
+}
+
+/// On which condition something is stored, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreMode {
+    /// Always.
+    Set,
+    /// If the key is absent.
+    Add,
+    /// If the key is present.
+    Replace,
+    /// Behind the present value.
+    Append,
+    /// In front of the present value.
+    Prepend,
+    /// If the item's cas unique is still this one.
+    Cas(u64),
+}
+
+/// Up or down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// incr: wraps around at 2^64.
+    Increment,
+    /// decr: stops at 0.
+    Decrement,
+}
+
+/// An expiry as a client sends it: 0 never, negative at once, up to 30 days from now, above that Unix time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exptime(pub i32);
+
+/// The keys of a retrieval: words of the line, each already found to be short enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keys<'a>(&'a [u8]);
+
+impl<'a> Iterator for Keys<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (key, rest) = text::word(self.0)?;
+        self.0 = rest;
+        Some(key)
+    }
+}
+
+/// An answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Response<'a> {
+    /// One item of a retrieval.
+    Value {
+        /// Its key.
+        key: &'a [u8],
+        /// The client's flags.
+        flags: u32,
+        /// Its value.
+        value: &'a [u8],
+        /// Its cas unique, where asked for.
+        cas: Option<u64>,
+    },
+    /// The last item of a retrieval, or the last figure, was sent.
+    End,
+    /// Stored as asked.
+    Stored,
+    /// The condition of add, replace, append or prepend is not met.
+    NotStored,
+    /// The item's cas unique is another one.
+    Exists,
+    /// No such item.
+    NotFound,
+    /// Deleted.
+    Deleted,
+    /// Given a new exptime.
+    Touched,
+    /// Done.
+    Done,
+    /// The figures were set to zero.
+    Reset,
+    /// The new value of a counter.
+    Number(u64),
+    /// The version of memcached whose behaviour this is.
+    Version(&'static str),
+    /// A figure.
+    Figure {
+        /// Its name, as memcached's.
+        name: &'static str,
+        /// Its value.
+        value: &'a str,
+    },
+    /// incr or decr of what is not a number.
+    NotANumber,
+    /// The item is larger than one may be.
+    TooLarge,
+    /// There is no room, and none can be made.
+    OutOfMemory,
+    /// Not understood.
+    Unknown,
+}

@@ -1,0 +1,529 @@
+//! memcached's classic text protocol, as version 1.6.18 speaks it (`protocol.txt` and the server's own behaviour).
+//!
+//! A command is a line of words between spaces, ended by LF or CR LF; storage commands are followed by a data block of
+//! announced length and CR LF. When a *line* is refused, its data block is not passed over but read as commands, as in
+//! memcached: clients that pipeline see the same replies from both.
+
+use std::io::Write;
+
+use crate::number::{signed, unsigned};
+
+use super::{
+    After, Direction, Exptime, KEY_MAX, Keys, Parsed, Request, Response, Retrieve, Store, StoreMode,
+};
+
+/// A line may be this long before its LF is there; a get or gets may go on up to [`Limits::retrieval_line`].
+pub const LINE_MAX: usize = 2048;
+
+/// The longest value that can be announced at all.
+const VALUE_MAX: i32 = i32::MAX - 2;
+
+/// What memcached puts around a value: 48 bytes of header, 8 of cas unique, a zero byte after the key, CR LF.
+const ITEM_FRAME: usize = 48 + 8 + 1 + 2;
+
+/// What memcached adds for flags that are not 0.
+const FLAGS_SIZE: usize = 4;
+
+const BAD_LINE: &str = "CLIENT_ERROR bad command line format";
+const BAD_CHUNK: &str = "CLIENT_ERROR bad data chunk";
+const BAD_EXPTIME: &str = "CLIENT_ERROR invalid exptime argument";
+const BAD_DELTA: &str = "CLIENT_ERROR invalid numeric delta argument";
+const BAD_DELETE: &str = "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]";
+const UNKNOWN: &str = "ERROR";
+const NO_SHUTDOWN: &str = "ERROR: shutdown not enabled";
+const LINE_TOO_LONG: &str = "SERVER_ERROR out of memory reading request";
+
+/// What a parser accepts.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The largest item, counted as memcached counts (`-I`).
+    pub item_size: usize,
+    /// The longest line of a get or gets.
+    pub retrieval_line: usize,
+}
+
+impl Limits {
+    /// Whether memcached would call an item of these too large.
+    fn refuses(&self, key: &[u8], flags: u32, length: usize) -> bool {
+        let flags_size = if flags == 0 { 0 } else { FLAGS_SIZE };
+        ITEM_FRAME + flags_size + key.len() + length > self.item_size
+    }
+}
+
+/// What stands at the beginning of `buffer`, which must not be empty.
+pub fn parse(buffer: &[u8], limits: Limits) -> Parsed<'_> {
+    let Some(end) = buffer.iter().position(|byte| *byte == b'\n') else {
+        return unfinished_line(buffer, limits);
+    };
+    let line = match &buffer[..end] {
+        [rest @ .., b'\r'] if !rest.is_empty() => rest,
+        line => line,
+    };
+    // For memcached, a C program, the line ends at a zero byte.
+    let line = line.split(|byte| *byte == 0).next().unwrap_or_default();
+    Command {
+        line: Words::of(line),
+        data: &buffer[end + 1..],
+        used: end + 1,
+        limits,
+    }
+    .parse()
+}
+
+/// The first word and what is behind it; `None` when there is none.
+pub(super) fn word(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let start = line.iter().position(|byte| *byte != b' ')?;
+    let line = &line[start..];
+    let end = line.iter().position(|byte| *byte == b' ');
+    Some(line.split_at(end.unwrap_or(line.len())))
+}
+
+/// The last word of an HTTP request's first line.
+fn is_http_version(word: &[u8]) -> bool {
+    word.strip_prefix(b"HTTP/")
+        .is_some_and(|version| !version.is_empty())
+}
+
+/// A line whose LF has not arrived: more of it, unless nobody would send such a line.
+fn unfinished_line(buffer: &[u8], limits: Limits) -> Parsed<'_> {
+    let need = buffer.len() + 1;
+    if buffer.len() <= LINE_MAX {
+        return Parsed::Incomplete { need };
+    }
+    let retrieval = buffer.starts_with(b"get ") || buffer.starts_with(b"gets ");
+    let invalid = |reply| Parsed::Invalid {
+        reply,
+        used: buffer.len(),
+        after: After::Close,
+    };
+    match retrieval {
+        false => invalid(None),
+        true if buffer.len() > limits.retrieval_line => invalid(Some(LINE_TOO_LONG)),
+        true => Parsed::Incomplete { need },
+    }
+}
+
+/// The words of a line. Those that a fixed form can have are kept at hand; the rest is only counted.
+struct Words<'a> {
+    first: [&'a [u8]; Words::KEPT],
+    count: usize,
+    last: &'a [u8],
+    /// Everything behind the command word.
+    arguments: &'a [u8],
+}
+
+impl<'a> Words<'a> {
+    /// cas has the most: cas, key, flags, exptime, length, cas unique, noreply.
+    const KEPT: usize = 7;
+
+    fn of(line: &'a [u8]) -> Self {
+        let mut words = Self {
+            first: [b""; Self::KEPT],
+            count: 0,
+            last: b"",
+            arguments: b"",
+        };
+        let mut rest = line;
+        while let Some((word, behind)) = word(rest) {
+            if let Some(kept) = words.first.get_mut(words.count) {
+                *kept = word;
+            } else if words.is_retrieval() {
+                // The keys are walked over when they are asked for; no form depends on how many they are.
+                break;
+            }
+            if words.count == 0 {
+                words.arguments = behind;
+            }
+            words.count += 1;
+            words.last = word;
+            rest = behind;
+        }
+        words
+    }
+
+    fn is_retrieval(&self) -> bool {
+        matches!(self.first[0], b"get" | b"gets" | b"gat" | b"gats" | b"bget")
+    }
+
+    fn noreply(&self) -> bool {
+        self.last == b"noreply"
+    }
+}
+
+/// One line and what follows it.
+struct Command<'a> {
+    line: Words<'a>,
+    data: &'a [u8],
+    /// Bytes of the line with its end.
+    used: usize,
+    limits: Limits,
+}
+
+impl<'a> Command<'a> {
+    fn parse(&self) -> Parsed<'a> {
+        let [verb, ..] = self.line.first;
+        let request = match verb {
+            b"get" | b"bget" => self.retrieve(false, false),
+            b"gets" => self.retrieve(true, false),
+            b"gat" => self.retrieve(false, true),
+            b"gats" => self.retrieve(true, true),
+            b"set" => return self.store(StoreMode::Set),
+            b"add" => return self.store(StoreMode::Add),
+            b"replace" => return self.store(StoreMode::Replace),
+            b"append" => return self.store(StoreMode::Append),
+            b"prepend" => return self.store(StoreMode::Prepend),
+            b"cas" => return self.store(StoreMode::Cas(0)),
+            b"delete" => self.delete(),
+            b"incr" => self.arithmetic(Direction::Increment),
+            b"decr" => self.arithmetic(Direction::Decrement),
+            b"touch" => self.touch(),
+            b"flush_all" => self.flush_all(),
+            b"verbosity" => self.verbosity(),
+            b"version" => Ok(Request::Version),
+            b"stats" => Ok(Request::Stats {
+                group: self.line.first[1],
+            }),
+            b"quit" => Ok(Request::Quit),
+            b"shutdown" => Err(Some(NO_SHUTDOWN)),
+            // A browser that was talked into posting to this port is not answered.
+            _ if is_http_version(self.line.last) => {
+                return Parsed::Invalid {
+                    reply: None,
+                    used: self.used,
+                    after: After::Close,
+                };
+            }
+            _ => Err(Some(UNKNOWN)),
+        };
+        match request {
+            Ok(request) => Parsed::Complete {
+                request,
+                used: self.used,
+            },
+            Err(reply) => self.refused(reply),
+        }
+    }
+
+    fn refused(&self, reply: Option<&'static str>) -> Parsed<'a> {
+        Parsed::Invalid {
+            reply,
+            used: self.used,
+            after: After::Continue,
+        }
+    }
+
+    /// The reply to a line that is refused; none when the client wants none.
+    fn unless_noreply(&self, reply: &'static str) -> Option<&'static str> {
+        (!self.line.noreply()).then_some(reply)
+    }
+
+    fn words(&self, allowed: std::ops::RangeInclusive<usize>) -> Result<(), Option<&'static str>> {
+        if allowed.contains(&self.line.count) {
+            Ok(())
+        } else {
+            Err(Some(UNKNOWN))
+        }
+    }
+
+    fn key(&self) -> Result<&'a [u8], Option<&'static str>> {
+        let key = self.line.first[1];
+        if key.len() > KEY_MAX {
+            return Err(self.unless_noreply(BAD_LINE));
+        }
+        Ok(key)
+    }
+
+    fn retrieve(&self, with_cas: bool, touch: bool) -> Result<Request<'a>, Option<&'static str>> {
+        if self.line.count < 2 {
+            return Err(Some(UNKNOWN));
+        }
+        let mut keys = Keys(self.line.arguments);
+        let mut exptime = None;
+        if touch {
+            let number = keys.next().and_then(signed).ok_or(Some(BAD_EXPTIME))?;
+            exptime = Some(Exptime(number));
+        }
+        if { keys }.any(|key| key.len() > KEY_MAX) {
+            return Err(Some(BAD_LINE));
+        }
+        Ok(Request::Retrieve(Retrieve {
+            keys,
+            exptime,
+            with_cas,
+        }))
+    }
+
+    fn store(&self, mode: StoreMode) -> Parsed<'a> {
+        match self.storage_line(mode) {
+            Ok((store, length)) => self.with_value(store, length),
+            Err(reply) => self.refused(reply),
+        }
+    }
+
+    /// The line of a storage command: what to store, still without its value, and how long that is.
+    fn storage_line(&self, mode: StoreMode) -> Result<(Store<'a>, usize), Option<&'static str>> {
+        let is_cas = matches!(mode, StoreMode::Cas(_));
+        self.words(if is_cas { 6..=7 } else { 5..=6 })?;
+        let [_, _, flags, exptime, length, unique, _] = self.line.first;
+        let bad = || self.unless_noreply(BAD_LINE);
+        let key = self.key()?;
+        let flags = unsigned(flags).ok_or_else(bad)?;
+        let exptime = signed(exptime).ok_or_else(bad)?;
+        let length = signed(length).ok_or_else(bad)?;
+        let mode = match mode {
+            StoreMode::Cas(_) => StoreMode::Cas(unsigned(unique).ok_or_else(bad)?),
+            mode => mode,
+        };
+        if length > VALUE_MAX {
+            return Err(bad());
+        }
+        let store = Store {
+            mode,
+            key,
+            flags: flags as u32, // memcached keeps the lower half too
+            exptime: Exptime(exptime),
+            value: b"",
+            noreply: self.line.noreply(),
+        };
+        Ok((store, usize::try_from(length).map_err(|_| bad())?))
+    }
+
+    fn with_value(&self, store: Store<'a>, length: usize) -> Parsed<'a> {
+        let used = self.used + length + 2;
+        if self.limits.refuses(store.key, store.flags, length) {
+            let request = Request::TooLarge {
+                mode: store.mode,
+                key: store.key,
+                noreply: store.noreply,
+            };
+            return Parsed::Complete { request, used };
+        }
+        let Some((value, end)) = self
+            .data
+            .get(..length + 2)
+            .and_then(|data| data.split_at_checked(length))
+        else {
+            return Parsed::Incomplete { need: used };
+        };
+        if end != b"\r\n" {
+            return Parsed::Invalid {
+                reply: self.unless_noreply(BAD_CHUNK),
+                used,
+                after: After::Continue,
+            };
+        }
+        Parsed::Complete {
+            request: Request::Store(Store { value, ..store }),
+            used,
+        }
+    }
+
+    fn delete(&self) -> Result<Request<'a>, Option<&'static str>> {
+        self.words(2..=4)?;
+        let noreply = self.line.count > 2 && self.line.noreply();
+        let time = self.line.first[2];
+        let good = match self.line.count {
+            2 => true,
+            3 => time == b"0" || noreply,
+            _ => time == b"0" && noreply,
+        };
+        if !good {
+            return Err((!noreply).then_some(BAD_DELETE));
+        }
+        let key = self.line.first[1];
+        if key.len() > KEY_MAX {
+            return Err((!noreply).then_some(BAD_LINE));
+        }
+        Ok(Request::Delete { key, noreply })
+    }
+
+    fn arithmetic(&self, direction: Direction) -> Result<Request<'a>, Option<&'static str>> {
+        self.words(3..=4)?;
+        let key = self.key()?;
+        let delta = unsigned(self.line.first[2]).ok_or_else(|| self.unless_noreply(BAD_DELTA))?;
+        Ok(Request::Arithmetic {
+            direction,
+            key,
+            delta,
+            noreply: self.line.noreply(),
+        })
+    }
+
+    fn touch(&self) -> Result<Request<'a>, Option<&'static str>> {
+        self.words(3..=4)?;
+        let key = self.key()?;
+        let exptime = signed(self.line.first[2]).ok_or_else(|| self.unless_noreply(BAD_EXPTIME))?;
+        Ok(Request::Touch {
+            key,
+            exptime: Exptime(exptime),
+            noreply: self.line.noreply(),
+        })
+    }
+
+    fn flush_all(&self) -> Result<Request<'a>, Option<&'static str>> {
+        self.words(1..=3)?;
+        let noreply = self.line.noreply();
+        let delay = match self.line.count - usize::from(noreply) {
+            1 => 0,
+            _ => signed(self.line.first[1]).ok_or_else(|| self.unless_noreply(BAD_EXPTIME))?,
+        };
+        Ok(Request::FlushAll {
+            delay: Exptime(delay),
+            noreply,
+        })
+    }
+
+    fn verbosity(&self) -> Result<Request<'a>, Option<&'static str>> {
+        self.words(2..=3)?;
+        unsigned(self.line.first[1]).ok_or_else(|| self.unless_noreply(BAD_LINE))?;
+        let noreply = self.line.noreply();
+        Ok(Request::Verbosity { noreply })
+    }
+}
+
+/// Writes `response` behind what `out` holds.
+pub fn encode(response: &Response<'_>, out: &mut Vec<u8>) {
+    let line = match *response {
+        Response::Value {
+            key,
+            flags,
+            value,
+            cas,
+        } => return encode_value(key, flags, value, cas, out),
+        Response::Number(number) => return write_line(out, format_args!("{number}")),
+        Response::Version(version) => return write_line(out, format_args!("VERSION {version}")),
+        Response::Figure { name, value } => {
+            return write_line(out, format_args!("STAT {name} {value}"));
+        }
+        Response::End => "END",
+        Response::Stored => "STORED",
+        Response::NotStored => "NOT_STORED",
+        Response::Exists => "EXISTS",
+        Response::NotFound => "NOT_FOUND",
+        Response::Deleted => "DELETED",
+        Response::Touched => "TOUCHED",
+        Response::Done => "OK",
+        Response::Reset => "RESET",
+        Response::NotANumber => "CLIENT_ERROR cannot increment or decrement non-numeric value",
+        Response::TooLarge => "SERVER_ERROR object too large for cache",
+        Response::OutOfMemory => "SERVER_ERROR out of memory storing object",
+        Response::Unknown => UNKNOWN,
+    };
+    encode_line(line, out);
+}
+
+/// Writes one line behind what `out` holds.
+pub fn encode_line(line: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(line.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn encode_value(key: &[u8], flags: u32, value: &[u8], cas: Option<u64>, out: &mut Vec<u8>) {
+    /// `VALUE `, two numbers and their spaces, the line ends.
+    const FRAME: usize = 64;
+    out.reserve(key.len() + value.len() + FRAME);
+    out.extend_from_slice(b"VALUE ");
+    out.extend_from_slice(key);
+    let length = value.len();
+    match cas {
+        Some(cas) => write_line(out, format_args!(" {flags} {length} {cas}")),
+        None => write_line(out, format_args!(" {flags} {length}")),
+    }
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_line(out: &mut Vec<u8>, line: std::fmt::Arguments<'_>) {
+    // Writing to memory does not fail.
+    let _ = out.write_fmt(line);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits {
+        item_size: 1 << 20,
+        retrieval_line: 1 << 20,
+    };
+
+    #[test]
+    fn a_short_buffer_says_how_much_it_lacks() {
+        let whole = b"set a 0 0 2\r\nxy\r\n";
+        for cut in 1..whole.len() {
+            let Parsed::Incomplete { need } = parse(&whole[..cut], LIMITS) else {
+                panic!("{cut} bytes are not a request");
+            };
+            assert!(need > cut && need <= whole.len(), "{cut}: {need}");
+        }
+        assert!(
+            matches!(parse(whole, LIMITS), Parsed::Complete { used, .. } if used == whole.len())
+        );
+    }
+
+    #[test]
+    fn the_value_of_an_item_that_is_too_large_is_passed_over_unseen() {
+        for (length, flags, fits) in [
+            (1_048_514, 0, true),
+            (1_048_515, 0, false),
+            (1_048_510, 1, true),
+            (1_048_511, 1, false),
+        ] {
+            let line = format!("set abc {flags} 0 {length}\r\n");
+            match parse(line.as_bytes(), LIMITS) {
+                Parsed::Incomplete { need } => assert!(fits && need == line.len() + length + 2),
+                Parsed::Complete {
+                    request: Request::TooLarge { .. },
+                    used,
+                } => assert!(!fits && used == line.len() + length + 2),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_retrievals_may_have_long_lines() {
+        let long = "k ".repeat(2000);
+        let parsed = |text: String| match parse(text.as_bytes(), LIMITS) {
+            Parsed::Incomplete { .. } => "more",
+            Parsed::Invalid {
+                after: After::Close,
+                ..
+            } => "close",
+            _ => "other",
+        };
+        assert_eq!(parsed(format!("get {long}")), "more");
+        assert_eq!(parsed(format!("gets {long}")), "more");
+        assert_eq!(parsed(format!("delete {long}")), "close");
+        assert_eq!(parsed("k".repeat(LINE_MAX)), "more");
+        assert_eq!(parsed(format!("get {}", "k ".repeat(1 << 20))), "close");
+    }
+
+    proptest! {
+        /// Whatever arrives is passed over by at least a byte, or waited for with a reason; nothing panics.
+        #[test]
+        fn any_bytes_make_progress(bytes in proptest::collection::vec(any::<u8>(), 1..200)) {
+            match parse(&bytes, LIMITS) {
+                Parsed::Complete { used, .. } | Parsed::Invalid { used, .. } => prop_assert!(used > 0),
+                Parsed::Incomplete { need } => prop_assert!(need > bytes.len()),
+            }
+        }
+
+        /// Words of commands in any order, which reach deeper than random bytes do.
+        #[test]
+        fn any_words_make_progress(words in proptest::collection::vec(
+            prop_oneof![
+                Just("set"), Just("cas"), Just("get"), Just("gat"), Just("incr"), Just("delete"), Just("noreply"),
+                Just("0"), Just("-1"), Just("2147483645"), Just("99999999999"), Just("a"), Just("\r\n"), Just("flush_all"),
+            ], 1..12))
+        {
+            let text = words.join(" ") + "\r\n";
+            match parse(text.as_bytes(), LIMITS) {
+                Parsed::Complete { used, .. } | Parsed::Invalid { used, .. } => prop_assert!(used > 0),
+                Parsed::Incomplete { need } => prop_assert!(need > text.len()),
+            }
+        }
+    }
+}
