@@ -25,7 +25,8 @@ use std::time::Instant;
 use http::HeaderMap;
 
 use crate::binding::{Binding, Presented};
-use crate::upstream::{PeerIndex, PeerSet, Unusable, Upstream};
+use crate::upstream::health::Turn;
+use crate::upstream::{PeerIndex, PeerSet, RunState, Unusable, Upstream};
 use hash::KeyPattern;
 use round_robin::RoundRobin;
 
@@ -70,18 +71,22 @@ pub struct Facts<'a> {
 /// What one request remembers over its tries. Make one per request; it is small and needs no allocation.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// Peers this request has been sent to or was about to.
+    /// Peers that this request was given, and those that another worker was just trying after their pause.
     pub tried: PeerSet,
     /// How many choices were made.
     pub tries: u32,
     /// What the request said about its binding; read by the first choice.
     pub presented: Presented,
-    /// The peer of the last choice.
-    pub peer: Option<PeerIndex>,
-    pub(crate) rehashes: u32,
-    pub(crate) hash: u32,
-    pub(crate) home: Option<Unusable>,
-    pub(crate) backups: bool,
+    /// The last choice.
+    pub choice: Option<Choice>,
+    /// Hash so far, of the methods that hash again.
+    hash: u32,
+    /// How many hashes went into it.
+    hashes: u32,
+    /// How many of the peers that were hit could not serve.
+    misses: u32,
+    /// Why the first of them could not.
+    first_miss: Option<Unusable>,
 }
 
 impl Default for Attempt {
@@ -90,11 +95,27 @@ impl Default for Attempt {
             tried: PeerSet::default(),
             tries: 0,
             presented: Presented::Unread,
-            peer: None,
-            rehashes: 0,
+            choice: None,
             hash: 0,
-            home: None,
-            backups: false,
+            hashes: 0,
+            misses: 0,
+            first_miss: None,
+        }
+    }
+}
+
+impl Attempt {
+    fn miss(&mut self, why: Unusable) {
+        self.misses += 1;
+        self.first_miss.get_or_insert(why);
+    }
+
+    /// `reason` for a first hit; after a miss, why there was one.
+    fn reason(&self, reason: Reason) -> Reason {
+        match self.first_miss {
+            None => reason,
+            Some(Unusable::Down) => Reason::FallbackDown,
+            Some(Unusable::Draining) => Reason::FallbackDraining,
         }
     }
 }
@@ -111,7 +132,7 @@ pub struct Choice {
 /// Why a peer was chosen: the value of `X-Route` and of `route` in the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// `rr`: it was its turn. Also where a hash method found nobody in 21 attempts, and for the backups.
+    /// `rr`: it was its turn; also where the key of a hash is empty.
     RoundRobin,
     /// `ip_hash`: the client's address hashes to it, and it was the first hit.
     IpHash,
@@ -211,16 +232,143 @@ impl Balancer {
         attempt: &mut Attempt,
         now: Instant,
     ) -> Result<Choice, NoPeer> {
-        unimplemented!()
+        loop {
+            let choice = self.pick(facts, attempt, now)?;
+            attempt.tried.insert(choice.peer);
+            let peer = &self.upstream.peers[choice.peer];
+            let may_go = self.upstream.is_single()
+                || peer.health.begin(peer.max_fails, peer.fail_timeout, now);
+            if may_go {
+                attempt.tries += 1;
+                attempt.choice = Some(choice);
+                return Ok(choice);
+            }
+            attempt.first_miss.get_or_insert(Unusable::Down);
+        }
     }
 
     /// The attempt on this peer went well (a response came whose status is not listed in `proxy_next_upstream`).
-    pub fn succeeded(&mut self, peer: PeerIndex, now: Instant) -> crate::upstream::health::Turn {
-        unimplemented!()
+    pub fn succeeded(&mut self, peer: PeerIndex, now: Instant) -> Turn {
+        let peer = &self.upstream.peers[peer];
+        peer.health.succeeded(peer.max_fails, now)
     }
 
-    /// The attempt on this peer failed in a way that counts (see [`crate::retry`]).
-    pub fn failed(&mut self, peer: PeerIndex, now: Instant) -> crate::upstream::health::Turn {
-        unimplemented!()
+    /// The attempt on this peer failed in a way that counts (see [`crate::retry::NextUpstream::counts`]).
+    pub fn failed(&mut self, peer: PeerIndex, now: Instant) -> Turn {
+        self.round_robin.failed(&self.upstream, peer);
+        let peer = &self.upstream.peers[peer];
+        peer.counters.failed(self.worker);
+        if self.upstream.is_single() {
+            return Turn::None;
+        }
+        peer.health.failed(peer.max_fails, now)
     }
+
+    fn pick(
+        &mut self,
+        facts: &Facts<'_>,
+        attempt: &mut Attempt,
+        now: Instant,
+    ) -> Result<Choice, NoPeer> {
+        let upstream = &*self.upstream;
+        let single = upstream.is_single();
+        let (hit, reason) = match &upstream.method {
+            Method::RoundRobin => (None, Reason::RoundRobin),
+            Method::LeastConn => (None, Reason::LeastConn),
+            Method::IpHash if single => (None, Reason::IpHash),
+            Method::IpHash => ip_hash::choose(upstream, facts.client, attempt, now),
+            Method::Source => self.source.choose(upstream, facts.client, attempt, now),
+            Method::Hash(_) | Method::Consistent(..) if single => (None, Reason::Hash),
+            Method::Hash(key) => hash::choose(upstream, key, facts, attempt, now),
+            Method::Consistent(key, ring) => {
+                consistent::choose(upstream, key, ring, facts, attempt, now)
+            }
+            Method::Bound(binding) => bound(upstream, binding, facts, attempt, now)?,
+        };
+        let peer = match hit {
+            Some(peer) => peer,
+            None => self.in_turn(attempt, now)?,
+        };
+        Ok(Choice { peer, reason })
+    }
+
+    /// Round robin, or `least_conn` where that is the method, over the primaries and then over the backups.
+    fn in_turn(&mut self, attempt: &Attempt, now: Instant) -> Result<PeerIndex, NoPeer> {
+        let upstream = &*self.upstream;
+        let turns = &mut self.round_robin;
+        let groups = [
+            0..upstream.primaries,
+            upstream.primaries..upstream.peers.len(),
+        ];
+        groups
+            .into_iter()
+            .find_map(|group| match upstream.method {
+                Method::LeastConn => {
+                    least_conn::choose(upstream, self.worker, turns, group, &attempt.tried, now)
+                }
+                _ => turns.choose(upstream, group, &attempt.tried, now, |peer| {
+                    upstream.usable(peer, now).is_ok()
+                }),
+            })
+            .ok_or(NoPeer::NoneLive)
+    }
+}
+
+/// What a method hits, or nobody, when it is somebody's turn; and the reason for either.
+type Hit = (Option<PeerIndex>, Reason);
+
+/// The bound peer if it can serve.
+fn bound(
+    upstream: &Upstream,
+    binding: &Binding,
+    facts: &Facts<'_>,
+    attempt: &mut Attempt,
+    now: Instant,
+) -> Result<Hit, NoPeer> {
+    if attempt.presented == Presented::Unread {
+        attempt.presented = binding.read(facts, now);
+    }
+    Ok(match attempt.presented {
+        Presented::Unread | Presented::Nothing => (None, Reason::New),
+        Presented::Unknown(_) => (None, Reason::FallbackUnknown),
+        Presented::Peer { peer, by } => {
+            let able = upstream.usable_for_bound(peer, now).is_ok();
+            if able && !attempt.tried.contains(peer) {
+                return Ok((Some(peer), by.reason()));
+            }
+            if binding.is_strict() {
+                return Err(NoPeer::BoundPeerDown);
+            }
+            match upstream.peers[peer].health.run_state() {
+                RunState::Draining => (None, Reason::FallbackDraining),
+                RunState::Up | RunState::Down => (None, Reason::FallbackDown),
+            }
+        }
+    })
+}
+
+/// The primary peer whose share of the summed weights the hash falls into. A peer that cannot serve keeps its share.
+fn at_weight(upstream: &Upstream, hash: u32) -> Option<PeerIndex> {
+    let primaries = &upstream.peers[..upstream.primaries];
+    let total: u32 = primaries.iter().map(|p| p.health.weight()).sum();
+    let mut rest = hash.checked_rem(total)?;
+    primaries.iter().position(|peer| {
+        let weight = peer.health.weight();
+        let here = rest < weight;
+        rest = rest.saturating_sub(weight);
+        here
+    })
+}
+
+/// Why this peer cannot get this request, if so.
+fn unusable(
+    upstream: &Upstream,
+    peer: PeerIndex,
+    attempt: &Attempt,
+    now: Instant,
+) -> Option<Unusable> {
+    if attempt.tried.contains(peer) {
+        return Some(Unusable::Down);
+    }
+    upstream.usable(peer, now).err()
 }

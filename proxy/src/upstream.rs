@@ -13,6 +13,8 @@
 pub mod counters;
 pub mod health;
 pub mod peer_set;
+#[cfg(test)]
+mod sample;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -115,7 +117,7 @@ pub enum CheckKind {
 pub enum Unusable {
     /// Marked down, failed its checks, paused after failures, or full.
     Down,
-    /// Draining: bound sessions only.
+    /// Draining (or its weight is 0, which means the same): bound sessions only.
     Draining,
 }
 
@@ -132,6 +134,7 @@ impl Upstream {
         match peer.health.run_state() {
             RunState::Down => return Err(Unusable::Down),
             RunState::Draining => return Err(Unusable::Draining),
+            RunState::Up if peer.health.weight() == 0 => return Err(Unusable::Draining),
             RunState::Up => {}
         }
         self.able(peer, now)

@@ -1,5 +1,247 @@
-//! nginx's `hash KEY`.
+//! nginx's `hash KEY`: a checksum of the key modulo the sum of the weights; a peer that cannot serve keeps its share, and its
+//! keys hash again with the number of the attempt in front.
 
-/// What a hash is made of: nginx's variables and text between them.
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crc32fast::Hasher;
+use http::HeaderName;
+
+use super::{Attempt, Facts, Hit, MAX_REHASHES, Reason, at_weight, unusable};
+use crate::cookie;
+use crate::upstream::{PeerIndex, Upstream};
+
+/// What a hash is made of: nginx's variables and the text between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyPattern {}
+pub struct KeyPattern {
+    parts: Box<[Part]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(Box<[u8]>),
+    RequestUri,
+    Uri,
+    Arguments,
+    Argument(Box<str>),
+    RemoteAddress,
+    Host,
+    Cookie(Box<[u8]>),
+    Field(HeaderName),
+}
+
+impl std::str::FromStr for KeyPattern {
+    type Err = String;
+
+    /// `$request_uri`, `$uri`, `$args`, `$arg_NAME`, `$remote_addr`, `$host`, `$cookie_NAME`, `$http_NAME`, and text.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            if let Some(after) = rest.strip_prefix('$') {
+                let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                let end = after.find(|c| !is_name(c)).unwrap_or(after.len());
+                let (name, after) = after.split_at(end);
+                parts.push(variable(name)?);
+                rest = after;
+            } else {
+                let end = rest.find('$').unwrap_or(rest.len());
+                let (literal, after) = rest.split_at(end);
+                parts.push(Part::Text(literal.as_bytes().into()));
+                rest = after;
+            }
+        }
+        if parts.iter().all(|part| matches!(part, Part::Text(_))) {
+            return Err(format!(
+                "`{text}` is the same for every request, so that one peer would get all; {KNOWN}"
+            ));
+        }
+        Ok(Self {
+            parts: parts.into(),
+        })
+    }
+}
+
+const KNOWN: &str =
+    "use $request_uri, $uri, $args, $arg_NAME, $remote_addr, $host, $cookie_NAME or $http_NAME";
+
+fn variable(name: &str) -> Result<Part, String> {
+    let unknown = || format!("${name} is unknown; {KNOWN}");
+    Ok(match name {
+        "request_uri" => Part::RequestUri,
+        "uri" => Part::Uri,
+        "args" => Part::Arguments,
+        "remote_addr" => Part::RemoteAddress,
+        "host" => Part::Host,
+        _ => {
+            let (kind, rest) = name.split_once('_').ok_or_else(unknown)?;
+            match kind {
+                "arg" if !rest.is_empty() => Part::Argument(rest.into()),
+                "cookie" if !rest.is_empty() => Part::Cookie(rest.as_bytes().into()),
+                "http" => {
+                    let field = rest.to_ascii_lowercase().replace('_', "-");
+                    Part::Field(field.parse().map_err(|_| unknown())?)
+                }
+                _ => return Err(unknown()),
+            }
+        }
+    })
+}
+
+impl KeyPattern {
+    /// Feeds the key to `hasher` and tells its length, without putting it together in memory.
+    pub(super) fn feed(&self, facts: &Facts<'_>, hasher: &mut Hasher) -> usize {
+        let mut fed = Fed { hasher, length: 0 };
+        let (path, arguments) = facts.target.split_once('?').unwrap_or((facts.target, ""));
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => fed.bytes(text),
+                Part::RequestUri => fed.bytes(facts.target.as_bytes()),
+                Part::Uri => fed.bytes(path.as_bytes()),
+                Part::Arguments => fed.bytes(arguments.as_bytes()),
+                Part::Argument(name) => fed.bytes(argument(arguments, name).as_bytes()),
+                Part::RemoteAddress => fed.address(facts.client),
+                Part::Host => fed.lower_case(facts.host.as_bytes()),
+                Part::Cookie(name) => {
+                    fed.bytes(cookie::find(facts.headers, name).next().unwrap_or_default());
+                }
+                Part::Field(name) => {
+                    let value = facts.headers.get(name);
+                    fed.bytes(value.map(|v| v.as_bytes()).unwrap_or_default());
+                }
+            }
+        }
+        fed.length
+    }
+}
+
+struct Fed<'a> {
+    hasher: &'a mut Hasher,
+    length: usize,
+}
+
+impl Fed<'_> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.length += bytes.len();
+    }
+
+    fn lower_case(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.bytes(&[byte.to_ascii_lowercase()]);
+        }
+    }
+
+    fn address(&mut self, address: IpAddr) {
+        // Writing into a hasher does not fail.
+        let _infallible = write!(self, "{address}");
+    }
+}
+
+impl Write for Fed<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.bytes(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// The value of `name` in a query, not decoded; empty when it is absent.
+fn argument<'a>(arguments: &'a str, name: &str) -> &'a str {
+    arguments
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+        .unwrap_or_default()
+}
+
+/// The peer for this key; nobody when the key is empty (then it is round robin and nothing else), and after 21 hashes without
+/// a usable peer.
+pub(super) fn choose(
+    upstream: &Upstream,
+    key: &KeyPattern,
+    facts: &Facts<'_>,
+    attempt: &mut Attempt,
+    now: Instant,
+) -> Hit {
+    while attempt.misses <= MAX_REHASHES {
+        let mut hasher = Hasher::new();
+        if attempt.hashes > 0 {
+            number(&mut hasher, attempt.hashes);
+        }
+        if key.feed(facts, &mut hasher) == 0 {
+            return (None, Reason::RoundRobin);
+        }
+        attempt.hashes += 1;
+        attempt.hash = attempt
+            .hash
+            .wrapping_add((hasher.finalize() >> 16) & 0x7fff);
+        let Some(peer) = at_weight(upstream, attempt.hash) else {
+            break;
+        };
+        match unusable(upstream, peer, attempt, now) {
+            None => return (Some(peer), attempt.reason(Reason::Hash)),
+            Some(why) => attempt.miss(why),
+        }
+    }
+    (None, attempt.reason(Reason::Hash))
+}
+
+/// Feeds a number in decimal.
+fn number(hasher: &mut Hasher, number: u32) {
+    let mut fed = Fed { hasher, length: 0 };
+    let _infallible = write!(fed, "{number}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KeyPattern;
+    use crate::balance::Facts;
+    use crc32fast::Hasher;
+    use http::{HeaderMap, HeaderValue, header};
+
+    #[test]
+    fn keys_are_put_together_from_variables_and_text() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::COOKIE, HeaderValue::from_static("a=1; b=2"));
+        headers.insert("x-user", HeaderValue::from_static("ann"));
+        let facts = Facts {
+            client: "10.0.0.1".parse().expect("an address"),
+            target: "/a/b?x=1&y=2",
+            host: "Example.org",
+            headers: &headers,
+            unix: 0,
+        };
+        for (pattern, key) in [
+            ("$request_uri", "/a/b?x=1&y=2"),
+            ("$uri", "/a/b"),
+            ("$args", "x=1&y=2"),
+            ("$arg_y", "2"),
+            ("$arg_z$uri", "/a/b"),
+            ("$remote_addr", "10.0.0.1"),
+            ("$host$uri", "example.org/a/b"),
+            ("$cookie_b", "2"),
+            ("$cookie_c", ""),
+            ("u:$http_x_user!", "u:ann!"),
+        ] {
+            let parsed: KeyPattern = pattern.parse().expect("a pattern");
+            let (mut fed, mut whole) = (Hasher::new(), Hasher::new());
+            assert_eq!(parsed.feed(&facts, &mut fed), key.len(), "{pattern}");
+            whole.update(key.as_bytes());
+            assert_eq!(fed.finalize(), whole.finalize(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        for (pattern, why) in [
+            ("", "same for every request"),
+            ("constant", "same for every request"),
+            ("$nothing", "$nothing is unknown"),
+            ("$http_", "$http_ is unknown"),
+            ("$uri$", "$ is unknown"),
+        ] {
+            let error = pattern.parse::<KeyPattern>().expect_err("not a key");
+            assert!(error.contains(why), "{pattern}: {error}");
+        }
+    }
+}

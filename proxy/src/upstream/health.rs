@@ -236,6 +236,12 @@ impl Health {
         (at > 0).then(|| Duration::from_millis(self.millis(now).saturating_sub(at)))
     }
 
+    /// As if the peer had just come back.
+    #[cfg(test)]
+    pub(crate) fn recovered_for_test(&self, now: Instant) {
+        self.recover(now);
+    }
+
     fn recover(&self, now: Instant) {
         self.recovered_at.store(self.millis(now), Relaxed);
     }
