@@ -3,8 +3,257 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use program::settings::Action;
+use program::signals::Signals;
+use program::{Failure, Kind, Program, Setting, exit, healthcheck, logging, sockets};
+
+use crate::config::Config;
+use crate::{Clock, Listeners, serve};
+
+/// The program and its settings. Everything in `appserver.toml` is a flag too.
+pub const PROGRAM: Program = Program {
+    name: "appserver",
+    about: "Serves the session page: Tomcat's role in the session lab",
+    after_help: "SIGTERM, SIGINT and SIGQUIT stop: no more connections, running requests finish within --shutdown-grace.",
+    settings: &[
+        Setting::new(
+            "listen",
+            Kind::Text,
+            "ADDR:PORT",
+            "Serve applications here [default: 127.0.0.1:8081]",
+        ),
+        Setting::new(
+            "admin",
+            Kind::Text,
+            "ADDR:PORT",
+            "Serve health, status and metrics here; empty: nowhere [default: 127.0.0.1:8091]",
+        ),
+        Setting::new(
+            "node_id",
+            Kind::Text,
+            "NAME",
+            "Name of this node, its letter last [default: TomcatA]",
+        ),
+        Setting::new(
+            "domain",
+            Kind::Text,
+            "DOMAIN",
+            "What follows the name in the heading [default: magedu.com]",
+        ),
+        Setting::new(
+            "colour",
+            Kind::Text,
+            "#RRGGBB",
+            "Colour of the heading [default: by the node's letter]",
+        ),
+        Setting::new(
+            "jvm_route",
+            Kind::Text,
+            "ROUTE",
+            "Route that session ids end with [default: none]",
+        ),
+        Setting::new(
+            "mode",
+            Kind::Text,
+            "MODE",
+            "round_robin (none), ip_hash or session_sticky [default: round_robin]",
+        ),
+        Setting::new(
+            "contexts",
+            Kind::List,
+            "PATHS",
+            "Paths of the applications [default: /jsp,/test]",
+        ),
+        Setting::new(
+            "workers",
+            Kind::Integer,
+            "N",
+            "Serving threads; 0: one per core [default: 0]",
+        ),
+        Setting::new(
+            "max_connections",
+            Kind::Integer,
+            "N",
+            "Most connections; more wait [default: 8192]",
+        ),
+        Setting::new(
+            "keepalive_timeout",
+            Kind::Text,
+            "TIME",
+            "Longest idle time of a connection, its next request head included [default: 75s]",
+        ),
+        Setting::new(
+            "max_post_size",
+            Kind::Text,
+            "SIZE",
+            "Largest form [default: 64k]",
+        ),
+        Setting::new(
+            "body_timeout",
+            Kind::Text,
+            "TIME",
+            "Longest time for a form to arrive [default: 20s]",
+        ),
+        Setting::new(
+            "slow_max",
+            Kind::Text,
+            "TIME",
+            "Longest wait of api/slow [default: 1m]",
+        ),
+        Setting::new(
+            "internal_proxies",
+            Kind::List,
+            "NETWORKS",
+            "Proxies whose X-Forwarded-For and -Proto are believed [default: none]",
+        ),
+        Setting::new(
+            "access_log",
+            Kind::Text,
+            "FORMAT",
+            "off, combined or json, on standard output [default: off]",
+        ),
+        Setting::new(
+            "shutdown_grace",
+            Kind::Text,
+            "TIME",
+            "How long running requests may take after the signal to stop [default: 10s]",
+        ),
+        Setting::new(
+            "session_timeout",
+            Kind::Text,
+            "TIME",
+            "How long a session may be idle; 0: for ever [default: 30m]",
+        )
+        .at("session.timeout"),
+        Setting::new(
+            "session_max_active",
+            Kind::Integer,
+            "N",
+            "Most sessions per context; 0: no limit [default: 1000000]",
+        )
+        .at("session.max_active"),
+        Setting::new(
+            "session_sweep_interval",
+            Kind::Text,
+            "TIME",
+            "How often expired sessions are looked for [default: 1m]",
+        )
+        .at("session.sweep_interval"),
+        Setting::new(
+            "cookie_name",
+            Kind::Text,
+            "NAME",
+            "Name of the session cookie [default: JSESSIONID]",
+        )
+        .at("cookie.name"),
+        Setting::new(
+            "cookie_domain",
+            Kind::Text,
+            "DOMAIN",
+            "Its Domain [default: none]",
+        )
+        .at("cookie.domain"),
+        Setting::new(
+            "cookie_path",
+            Kind::Text,
+            "PATH",
+            "Its Path [default: the context's]",
+        )
+        .at("cookie.path"),
+        Setting::new(
+            "cookie_max_age",
+            Kind::Integer,
+            "SECONDS",
+            "Its Max-Age; negative: none [default: -1]",
+        )
+        .at("cookie.max_age"),
+        Setting::new(
+            "cookie_http_only",
+            Kind::Boolean,
+            "BOOL",
+            "Scripts cannot read it [default: true]",
+        )
+        .at("cookie.http_only"),
+        Setting::new(
+            "cookie_secure",
+            Kind::Text,
+            "WHEN",
+            "auto (as the request was), always or never [default: auto]",
+        )
+        .at("cookie.secure"),
+        Setting::new(
+            "cookie_same_site",
+            Kind::Text,
+            "VALUE",
+            "unset, none, lax or strict [default: unset]",
+        )
+        .at("cookie.same_site"),
+        Setting::new(
+            "log",
+            Kind::Text,
+            "FILTER",
+            "Log level or filter [default: info]",
+        ),
+        Setting::new(
+            "log_format",
+            Kind::Text,
+            "FORMAT",
+            "text or json [default: text]",
+        ),
+    ],
+};
+
 /// Runs the program with these arguments, the first being its name.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
-    drop(arguments);
-    ExitCode::SUCCESS
+    exit::code(PROGRAM.name, run_program(arguments))
+}
+
+fn run_program(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
+    let settings = PROGRAM.settings(arguments)?;
+    let config: Config = settings.config()?;
+    config.check()?;
+    match settings.action {
+        Action::PrintConfig => print!("{}", settings.print(&config)?),
+        Action::TestConfig => println!("the settings are valid"),
+        Action::Healthcheck => match config.admin.0 {
+            Some(admin) => healthcheck::http(admin, "/readyz")?,
+            None => {
+                let why = "cannot ask for the health without an admin port; set --admin";
+                return Err(Failure::Usage(why.into()));
+            }
+        },
+        Action::Serve => start(config)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Binds, says where, serves until a signal.
+fn start(config: Config) -> Result<(), Failure> {
+    logging::start(&config.log, config.log_format)?;
+    sockets::raise_open_file_limit();
+    let applications = sockets::bind(config.listen, "--listen")?;
+    let admin = match config.admin.0 {
+        Some(address) => Some(sockets::bind(address, "--admin")?),
+        None => None,
+    };
+    let listening = applications
+        .local_addr()
+        .map_err(|e| Failure::environment("no address", e))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::environment("cannot start the runtime", e))?;
+    runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        tracing::info!(node = config.node_id, mode = config.mode.name(), %listening, "serving");
+        let shutdown = async move {
+            let request = signals.stop().await;
+            tracing::info!(?request, "stopping");
+        };
+        let listeners = Listeners {
+            applications,
+            admin,
+        };
+        serve(listeners, config, Clock::system(), shutdown).await
+    })
 }

@@ -1,3 +1,201 @@
-//! Placeholder picture, replaced with the first room.
+//! An application server with sessions: Tomcat's role in the lab, and a session library for any axum application.
+//!
+//! ```text
+//!             server.rs, server/connection.rs        threads, connections, drain         admin.rs, status.rs
+//!                        │ request.rs: path parameters, host, trusted proxies            access_log.rs
+//!                        ▼
+//!   app.rs   routes per context ─► app/{api,people}.rs, pages.rs + templates/, params.rs, site.rs
+//!                        │ handlers see a Session
+//!   attach.rs            ▼         cookie → find or create → handler → commit → Set-Cookie
+//!     session.rs ─── session/{id,value,attributes,cookie}.rs        pure: no I/O, no clock
+//!                        │
+//!   manager.rs           ▼         the contract: create find change_id commit remove run status
+//!     manager/standard.rs          in memory
+//! ```
+//!
+//! What each part does not know: `session` knows no manager and no request, `manager` knows no request, handlers know no
+//! manager, and [`serve`] is the one place that names concrete managers. Only [`clock`] reads the time.
+//!
+//! An application of its own needs [`Attach`], a manager and a cookie; `examples/counter.rs` is the whole of it.
 
+pub mod access_log;
+mod admin;
+pub mod app;
+pub mod attach;
 pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod manager;
+pub mod pages;
+pub mod params;
+pub mod request;
+mod server;
+pub mod session;
+pub mod site;
+pub mod status;
+
+use std::future::Future;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use program::Failure;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use attach::{Attach, Sessions};
+pub use clock::Clock;
+pub use config::{Config, Mode};
+pub use manager::Manager;
+pub use manager::standard::{StandardConfig, StandardManager};
+pub use session::{Session, Value};
+pub use status::Status;
+
+/// The sockets of a node; both non-blocking.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For applications.
+    pub applications: TcpListener,
+    /// For the admin port, if it is served.
+    pub admin: Option<TcpListener>,
+}
+
+/// Serves until `shutdown` completes, then finishes what runs. Must be called inside a tokio runtime.
+pub async fn serve(
+    listeners: Listeners,
+    config: Config,
+    clock: Clock,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    config.check()?;
+    match config.mode {
+        // These bind browsers to servers, in the proxy; each server keeps its sessions to itself.
+        Mode::RoundRobin | Mode::IpHash | Mode::SessionSticky => {
+            let standard = config.standard()?;
+            let manager = |_context: &str| StandardManager::new(standard.clone());
+            serve_with(manager, listeners, config, clock, shutdown).await
+        }
+    }
+}
+
+/// [`serve`] with sessions kept by what `manager` makes for each context.
+async fn serve_with<M: Manager>(
+    manager: impl Fn(&str) -> M,
+    listeners: Listeners,
+    config: Config,
+    clock: Clock,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let config = Arc::new(config);
+    let managers: Vec<(String, Arc<M>)> = config
+        .contexts
+        .iter()
+        .map(|path| (path.clone(), Arc::new(manager(path))))
+        .collect();
+    let serving = server::Serving {
+        config: Arc::clone(&config),
+        clock: clock.clone(),
+        counters: status::Counters::new(workers(&config)),
+        access_log_dropped: Arc::new(AtomicU64::new(0)),
+    };
+    let ready = Arc::new(AtomicBool::new(true));
+    let stop = CancellationToken::new();
+    let finish = CancellationToken::new();
+    let beside = TaskTracker::new();
+
+    for (_, manager) in &managers {
+        let (manager, finish, clock) = (Arc::clone(manager), finish.clone(), clock.clone());
+        beside.spawn(async move { manager.run(finish, clock).await });
+    }
+    if let Some(listener) = listeners.admin {
+        let ask = status_of(&config, &managers, &serving, Arc::clone(&ready));
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .map_err(|e| Failure::environment("cannot serve the admin port", e))?;
+        let serve = axum::serve(listener, admin::routes(ask));
+        let finish = finish.clone();
+        beside.spawn(async move {
+            let ended = serve.with_graceful_shutdown(finish.cancelled_owned()).await;
+            if let Err(error) = ended {
+                tracing::error!(%error, "the admin port ended");
+            }
+        });
+    }
+
+    let site = site::Site::new(&config);
+    let router = || {
+        let contexts = managers.iter().map(|(path, manager)| app::Context {
+            path: path.clone(),
+            sessions: Attach::new(Arc::clone(manager), cookie(&config, path), clock.clone()),
+        });
+        app::app(&site, &contexts.collect::<Vec<_>>())
+    };
+    let serving = server::serve(listeners.applications, &serving, router, stop.clone());
+    let stopping = async {
+        shutdown.await;
+        ready.store(false, Ordering::Relaxed);
+        stop.cancel();
+    };
+    let (served, ()) = tokio::join!(serving, stopping);
+    finish.cancel();
+    beside.close();
+    // The admin port waits for its clients; nobody may hold the end up.
+    let grace = *config.shutdown_grace;
+    if tokio::time::timeout(grace, beside.wait()).await.is_err() {
+        tracing::warn!("the session manager or the admin port did not end in time");
+    }
+    served.map_err(|e| Failure::Failed(format!("cannot serve: {e}")))
+}
+
+fn workers(config: &Config) -> usize {
+    match config.workers {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        workers => workers,
+    }
+}
+
+fn cookie(config: &Config, path: &str) -> session::cookie::SessionCookie {
+    config
+        .cookie
+        .cookie(path)
+        .expect("the configuration was checked")
+}
+
+/// A function that tells the node's state.
+fn status_of<M: Manager>(
+    config: &Arc<Config>,
+    managers: &[(String, Arc<M>)],
+    serving: &server::Serving,
+    ready: Arc<AtomicBool>,
+) -> admin::Ask {
+    let start = Instant::now();
+    let config = Arc::clone(config);
+    let managers = managers.to_vec();
+    let counters = serving.counters.clone();
+    let dropped = Arc::clone(&serving.access_log_dropped);
+    Arc::new(move || {
+        let mut status = Status {
+            node: config.node_id.clone(),
+            jvm_route: config.jvm_route.clone(),
+            mode: config.mode.name(),
+            ready: ready.load(Ordering::Relaxed),
+            uptime_seconds: start.elapsed().as_secs(),
+            requests: 0,
+            client_errors: 0,
+            server_errors: 0,
+            connections: 0,
+            open_connections: 0,
+            access_log_dropped: dropped.load(Ordering::Relaxed),
+            resident_bytes: status::resident_bytes(),
+            contexts: managers
+                .iter()
+                .map(|(path, manager)| status::ContextStatus {
+                    context: path.clone(),
+                    sessions: manager.status(),
+                })
+                .collect(),
+        };
+        status.count(&counters);
+        status
+    })
+}

@@ -1,0 +1,378 @@
+//! The one file where requests, sessions and managers meet: a middleware that any axum (or other tower) application can
+//! put around its routes.
+//!
+//! ```text
+//!   request ──► Attach ──► handler(session: Session)      loads: cookie ids, ;jsessionid=, Manager::find,
+//!                                                          else Manager::create
+//!   response ◄── Attach ◄── handler's response            Manager::commit (or remove), then Set-Cookie:
+//! ```
+//!
+//! The session is loaded when a handler first asks for it, so a request that needs none costs its manager nothing. It is
+//! committed before the response head leaves: whoever has the answer can rely on what it says.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context as TaskContext, Poll};
+
+use axum::extract::{FromRequestParts, OptionalFromRequestParts, Request};
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use tower::{Layer, Service};
+
+use crate::clock::Clock;
+use crate::manager::{Manager, ManagerError, Source};
+use crate::request::{PathSession, Secured};
+use crate::session::cookie::SessionCookie;
+use crate::session::{AskedId, Session, SessionError, Timestamp};
+
+/// The response field that tells where the session came from.
+pub const SESSION_SOURCE: HeaderName = HeaderName::from_static("x-session-source");
+
+/// The sessions of one context: who keeps them, and the cookie that names them. As a layer it attaches them to requests.
+#[derive(Debug)]
+pub struct Attach<M>(Arc<Attached<M>>);
+
+#[derive(Debug)]
+struct Attached<M> {
+    manager: Arc<M>,
+    cookie: SessionCookie,
+    clock: Clock,
+}
+
+impl<M: Manager> Attach<M> {
+    /// Attaches the sessions of `manager` under `cookie`.
+    pub fn new(manager: Arc<M>, cookie: SessionCookie, clock: Clock) -> Self {
+        Self(Arc::new(Attached {
+            manager,
+            cookie,
+            clock,
+        }))
+    }
+}
+
+impl<M> Clone for Attach<M> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<M, S> Layer<S> for Attach<M> {
+    type Service = AttachService<M, S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AttachService {
+            attach: self.clone(),
+            inner,
+        }
+    }
+}
+
+/// A service whose requests have sessions.
+#[derive(Debug)]
+pub struct AttachService<M, S> {
+    attach: Attach<M>,
+    inner: S,
+}
+
+impl<M, S: Clone> Clone for AttachService<M, S> {
+    fn clone(&self) -> Self {
+        Self {
+            attach: self.attach.clone(),
+            inner: self.inner.clone(),
+        }
+    }
+}
+
+impl<M, S> Service<Request> for AttachService<M, S>
+where
+    M: Manager,
+    S: Service<Request, Response = Response> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let secure = request.extensions().get::<Secured>().is_some();
+        let visit = Arc::new(Visit {
+            attached: Arc::clone(&self.attach.0),
+            now: self.attach.0.clock.now(),
+            state: Mutex::default(),
+        });
+        request
+            .extensions_mut()
+            .insert(Sessions(Arc::clone(&visit) as Arc<dyn OneVisit>));
+        // The service that is ready handles the request; its clone waits for the next.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        Box::pin(async move {
+            let response = inner.call(request).await?;
+            Ok(visit.finish(response, secure).await)
+        })
+    }
+}
+
+/// The sessions of this request's context, for handlers that need more than the session itself.
+#[derive(Clone)]
+pub struct Sessions(Arc<dyn OneVisit>);
+
+impl Sessions {
+    /// The session that the request named, or that was made in it; `None` when there is none or it was ended.
+    pub fn current(&self) -> Option<Session> {
+        let session = self.0.state().session.clone();
+        session.filter(|s| !s.is_ended())
+    }
+
+    /// The current session, or a new one.
+    pub async fn current_or_new(&self) -> Result<Session, Refused> {
+        match self.current() {
+            Some(session) => Ok(session),
+            None => Ok(self.0.create().await?),
+        }
+    }
+
+    /// Whether the request named a session that this node does not know (any more).
+    pub fn lost(&self) -> bool {
+        let state = self.0.state();
+        state.asked && state.source != Some(Source::Local)
+    }
+
+    /// Gives the current session a new id, unless it was made in this very request: do so at every log in. A session that
+    /// was ended meanwhile is refused.
+    pub async fn change_id(&self) -> Result<(), Refused> {
+        Ok(self.0.change_id().await?)
+    }
+}
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Sessions").field(&self.current()).finish()
+    }
+}
+
+/// Loads the request's session, makes none.
+impl<S: Send + Sync> FromRequestParts<S> for Sessions {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refused> {
+        let sessions = parts.extensions.get::<Self>().ok_or(Refused::NotAttached)?;
+        sessions.0.load(parts).await?;
+        Ok(sessions.clone())
+    }
+}
+
+/// The request's session, or a new one.
+impl<S: Send + Sync> FromRequestParts<S> for Session {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let sessions = Sessions::from_request_parts(parts, state).await?;
+        sessions.current_or_new().await
+    }
+}
+
+/// The request's session if it has one.
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Refused> {
+        let sessions = Sessions::from_request_parts(parts, state).await?;
+        Ok(sessions.current())
+    }
+}
+
+/// Why a handler gets no session. As a response: 503 when there are too many sessions, 409 when the session was ended
+/// while the request ran, 500 for our own fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The manager cannot.
+    #[error(transparent)]
+    Manager(#[from] ManagerError),
+    /// The route has no [`Attach`] layer.
+    #[error("this route has no sessions: put the Attach layer around it")]
+    NotAttached,
+}
+
+impl From<SessionError> for Refused {
+    fn from(error: SessionError) -> Self {
+        Self::Manager(error.into())
+    }
+}
+
+impl Refused {
+    /// The status of the response.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Manager(ManagerError::TooMany { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Manager(ManagerError::Session(SessionError::Ended)) => StatusCode::CONFLICT,
+            Self::Manager(ManagerError::Session(SessionError::Attribute(_))) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::NotAttached => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.status(), format!("{self}\n")).into_response()
+    }
+}
+
+/// One request's way through the middleware.
+struct Visit<M> {
+    attached: Arc<Attached<M>>,
+    /// When the request came.
+    now: Timestamp,
+    state: Mutex<VisitState>,
+}
+
+#[derive(Default)]
+struct VisitState {
+    /// The request's ids were looked up.
+    loaded: bool,
+    /// The request carried the session cookie or parameter, whatever stood in it.
+    asked: bool,
+    session: Option<Session>,
+    source: Option<Source>,
+    /// The client does not know the id as it is now.
+    tell_id: bool,
+}
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A [`Visit`] without its manager's type, so that handlers are free of it.
+trait OneVisit: Send + Sync {
+    fn load<'a>(&'a self, parts: &'a Parts) -> BoxFuture<'a, Result<(), ManagerError>>;
+    fn create(&self) -> BoxFuture<'_, Result<Session, ManagerError>>;
+    fn change_id(&self) -> BoxFuture<'_, Result<(), ManagerError>>;
+    fn state(&self) -> MutexGuard<'_, VisitState>;
+}
+
+impl<M: Manager> OneVisit for Visit<M> {
+    fn load<'a>(&'a self, parts: &'a Parts) -> BoxFuture<'a, Result<(), ManagerError>> {
+        Box::pin(async {
+            if std::mem::replace(&mut self.state().loaded, true) {
+                return Ok(());
+            }
+            let fields = parts.headers.get_all(header::COOKIE);
+            let mut asked = false;
+            let mut found = None;
+            let cookies = fields.iter().map(HeaderValue::as_bytes);
+            for id in self.attached.cookie.ids(cookies, &mut asked) {
+                found = self
+                    .attached
+                    .manager
+                    .find(&id, self.now)
+                    .await?
+                    .map(|f| (f, id));
+                if found.is_some() {
+                    break;
+                }
+            }
+            if found.is_none()
+                && let Some(PathSession(text)) = parts.extensions.get()
+            {
+                asked = true;
+                if let Some(id) = AskedId::parse(text.as_bytes()) {
+                    found = self
+                        .attached
+                        .manager
+                        .find(&id, self.now)
+                        .await?
+                        .map(|f| (f, id));
+                }
+            }
+            let mut state = self.state();
+            state.asked = asked;
+            if let Some((found, id)) = found {
+                state.tell_id = !found.id.is(&id);
+                state.source = Some(found.source);
+                state.session = Some(found.session);
+            }
+            Ok(())
+        })
+    }
+
+    fn create(&self) -> BoxFuture<'_, Result<Session, ManagerError>> {
+        Box::pin(async {
+            // A session that the application ended in this request is over before the next begins.
+            let ended = self.state().session.take();
+            if let Some(ended) = ended {
+                self.attached.manager.remove(&ended).await?;
+            }
+            let session = self.attached.manager.create(self.now).await?;
+            let mut state = self.state();
+            state.session = Some(session.clone());
+            state.source = Some(Source::New);
+            state.tell_id = true;
+            Ok(session)
+        })
+    }
+
+    fn change_id(&self) -> BoxFuture<'_, Result<(), ManagerError>> {
+        Box::pin(async {
+            let session = {
+                let state = self.state();
+                if state.source == Some(Source::New) {
+                    return Ok(());
+                }
+                state.session.clone()
+            };
+            let session = session.ok_or(SessionError::Ended)?;
+            self.attached.manager.change_id(&session, self.now).await?;
+            self.state().tell_id = true;
+            Ok(())
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, VisitState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<M: Manager> Visit<M> {
+    /// Commits the session, and only then lets the response go.
+    async fn finish(&self, mut response: Response, secure: bool) -> Response {
+        let (session, source, tell_id) = {
+            let mut state = self.state();
+            (state.session.take(), state.source, state.tell_id)
+        };
+        let (Some(session), Some(source)) = (session, source) else {
+            return response;
+        };
+        let attached = &self.attached;
+        let outcome = if session.is_ended() {
+            attached.manager.remove(&session).await
+        } else {
+            attached
+                .manager
+                .commit(&session, attached.clock.now())
+                .await
+        };
+        if let Err(error) = outcome {
+            tracing::error!(%error, "the session was not kept");
+            return Refused::from(error).into_response();
+        }
+        let headers = response.headers_mut();
+        let source = match source {
+            Source::New => HeaderValue::from_static("new"),
+            Source::Local => HeaderValue::from_static("local"),
+        };
+        headers.insert(SESSION_SOURCE, source);
+        if tell_id && !session.is_ended() {
+            headers.append(
+                header::SET_COOKIE,
+                attached.cookie.set(&session.id(), secure),
+            );
+        }
+        response
+    }
+}

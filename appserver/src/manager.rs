@@ -1,0 +1,121 @@
+//! Who keeps the sessions of one context of this node: the contract, and one file per way to do it.
+
+pub mod standard;
+
+use std::future::Future;
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::session::{AskedId, Session, SessionError, SessionId, Timestamp};
+
+/// Keeps the sessions of one context. Each room below is one way to do it; `testing::managers` is the suite that all of
+/// them pass.
+///
+/// - **Ids** are made by the manager only. An id that a client sent is looked up and never adopted. A session is looked
+///   up by the random part of its id; route and node do not matter for finding it.
+/// - **Parallel requests** of one session on this node share its state: each gets a reference on the same [`Session`], a
+///   change of one is seen by the other, and no `add`, `append` or `update` is lost.
+/// - **Conflict**: of two requests that set the same attribute, the later wins. An end wins over every change: whoever
+///   still holds an ended session gets [`SessionError::Ended`] and cannot bring it back. Of two changes of id both are
+///   done, one after the other, and the last id holds.
+/// - **Absence**: unknown, ended and expired are one answer, `None`; never an error.
+/// - **Expiry**: a session idle for its interval is ended at the next `find` of it, or by the sweep in `run`, whichever is
+///   first. A request that is running does not end, but may find its session ended.
+/// - **Order within a request**: `create` or `find`, any number of changes and of `change_id`, then exactly one of
+///   `commit` and `remove`, before the response's first byte leaves. A request that is given up has neither.
+pub trait Manager: Send + Sync + 'static {
+    /// A new session with a new id, held for this request.
+    fn create(&self, now: Timestamp) -> impl Future<Output = Result<Session, ManagerError>> + Send;
+
+    /// The valid session with this id, held for this request; `None` when it is unknown, ended or expired.
+    fn find(
+        &self,
+        asked: &AskedId<'_>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<Found>, ManagerError>> + Send;
+
+    /// Gives the session a new id; nothing else of it changes. From then on the old id is unknown, and at no moment are
+    /// both. Protects a log in against an id that an attacker planted (session fixation).
+    fn change_id(
+        &self,
+        session: &Session,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), ManagerError>> + Send;
+
+    /// The request is over: the session was used until `now`, and what it changed is kept as safely as this manager
+    /// promises when the future ends.
+    fn commit(
+        &self,
+        session: &Session,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), ManagerError>> + Send;
+
+    /// The application ended the session: no request finds it again.
+    fn remove(&self, session: &Session) -> impl Future<Output = Result<(), ManagerError>> + Send;
+
+    /// Life beside the requests, such as the sweep for expired sessions. Ends soon after `shutdown` and when all is safe.
+    fn run(&self, shutdown: CancellationToken, clock: Clock) -> impl Future<Output = ()> + Send;
+
+    /// Figures for the operator.
+    fn status(&self) -> ManagerStatus;
+}
+
+/// A session that was found, and how.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The session, held for this request.
+    pub session: Session,
+    /// Its id at this moment.
+    pub id: SessionId,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// Where a request's session came from; the response says so in `X-Session-Source`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// Made in this request.
+    New,
+    /// From this node's memory.
+    Local,
+}
+
+/// Why a manager could not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManagerError {
+    /// As many sessions as are allowed (Tomcat's `maxActiveSessions`).
+    #[error(
+        "{limit} sessions are active and no more are allowed; try again later, or raise session.max_active"
+    )]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// The session was ended meanwhile.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+/// Figures of one context's manager.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ManagerStatus {
+    /// Which way of keeping sessions.
+    pub manager: &'static str,
+    /// Sessions that exist now.
+    pub active: u64,
+    /// At most so many; 0: no limit.
+    pub max_active: u64,
+    /// Sessions made since the start.
+    pub created: u64,
+    /// Sessions ended for being idle.
+    pub expired: u64,
+    /// Sessions ended by the application.
+    pub invalidated: u64,
+    /// Sessions refused for the limit.
+    pub rejected: u64,
+    /// Changes of id.
+    pub renamed: u64,
+}

@@ -1,0 +1,84 @@
+//! Request parameters as a servlet sees them: from the query, then from a form in the body; of several values of a name
+//! the first counts.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, Method, StatusCode, header};
+
+use crate::site::Site;
+
+/// The most parameters that are looked at. Tomcat: `maxParameterCount`.
+const PARAMETERS_MAX: usize = 1000;
+
+/// The parameters of one request.
+#[derive(Debug, Default)]
+pub struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// The first value of that name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let first = self.0.iter().find(|(n, _)| n == name);
+        first.map(|(_, value)| value.as_str())
+    }
+
+    /// Adds those of `text`, which is form-encoded; what is no UTF-8 becomes U+FFFD.
+    fn read(&mut self, text: &[u8]) {
+        let room = PARAMETERS_MAX - self.0.len();
+        let pairs = form_urlencoded::parse(text).take(room);
+        self.0
+            .extend(pairs.map(|(n, v)| (n.into_owned(), v.into_owned())));
+    }
+}
+
+impl FromRequest<Arc<Site>> for Params {
+    type Rejection = BadForm;
+
+    async fn from_request(request: Request, site: &Arc<Site>) -> Result<Self, BadForm> {
+        let mut params = Self::default();
+        if let Some(query) = request.uri().query() {
+            params.read(query.as_bytes());
+        }
+        if request.method() == Method::POST && is_form(request.headers()) {
+            let body = axum::body::to_bytes(request.into_body(), site.max_post_size);
+            match tokio::time::timeout(site.body_timeout, body).await {
+                Ok(Ok(body)) => params.read(&body),
+                Ok(Err(_)) => return Err(BadForm::Broken(site.max_post_size)),
+                Err(_) => return Err(BadForm::Slow),
+            }
+        }
+        Ok(params)
+    }
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok());
+    kind.and_then(|k| k.split(';').next()).is_some_and(|k| {
+        k.trim()
+            .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    })
+}
+
+/// Why a form was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadForm {
+    /// Too large, or the client gave up.
+    #[error("the form is larger than {0} bytes (max_post_size) or broke off; send less")]
+    Broken(usize),
+    /// Too slow.
+    #[error("the form did not arrive in time (body_timeout); send it again")]
+    Slow,
+}
+
+impl IntoResponse for BadForm {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::Broken(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+        };
+        (status, format!("{self}\n")).into_response()
+    }
+}

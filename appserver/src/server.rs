@@ -1,0 +1,207 @@
+//! Sockets and threads: accept, hand out, drain.
+//!
+//! ```text
+//!   accept loop ──► bounded queue of worker 1 ──► thread with its own runtime: all of a connection's life
+//!     (limit)  └──► bounded queue of worker 2 ──► …
+//! ```
+//!
+//! Connections are dealt out in turn and stay on their thread. A proxy keeps few connections open; left to the kernel
+//! (`SO_REUSEPORT`), all of them may land on one thread.
+
+mod connection;
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::access_log::AccessLogger;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::request::Network;
+use crate::status::{Counters, WorkerCounters};
+
+/// Connections that wait for a worker to take them up.
+const QUEUE_PER_WORKER: usize = 64;
+
+/// After a failed accept (no file descriptor left, say) the next try waits this long.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// Everything that a worker needs to serve connections.
+pub(crate) struct Serving {
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Clock,
+    pub(crate) counters: Counters,
+    pub(crate) access_log_dropped: Arc<AtomicU64>,
+}
+
+/// What one thread serves with. The router is its own, so that no reference count is shared with other threads.
+struct Worker {
+    router: Router,
+    clock: Clock,
+    counters: Arc<WorkerCounters>,
+    proxies: Vec<Network>,
+    log: Option<AccessLogger>,
+    keepalive_timeout: Duration,
+    path_parameter: String,
+}
+
+struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+}
+
+/// Serves until `stop`, then lets running requests finish for the configured grace. `router` makes one router per thread.
+/// Ends when the last connection has.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    serving: &Serving,
+    router: impl Fn() -> Router,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let config = &serving.config;
+    let log = AccessLogger::start(config.access_log, Arc::clone(&serving.access_log_dropped));
+    let force = CancellationToken::new();
+    let mut queues = Vec::new();
+    let mut ended = Vec::new();
+    for counters in &serving.counters.0 {
+        let worker = Arc::new(Worker {
+            router: router(),
+            clock: serving.clock.clone(),
+            counters: Arc::clone(counters),
+            proxies: config.internal_proxies.clone(),
+            log: log.clone(),
+            keepalive_timeout: config.keepalive_timeout.into(),
+            path_parameter: format!("{}=", config.cookie.name.to_ascii_lowercase()),
+        });
+        let (queue, connections) = mpsc::channel(QUEUE_PER_WORKER);
+        let (end, has_ended) = oneshot::channel::<()>();
+        let life = work(worker, connections, stop.clone(), force.clone());
+        spawn_thread(queues.len(), life, end)?;
+        queues.push(queue);
+        ended.push(has_ended);
+    }
+    drop(log);
+    let accepting = accept(listener, config.max_connections, queues);
+    stop.run_until_cancelled(accepting).await.transpose()?;
+    tracing::info!(grace = %config.shutdown_grace, "no more connections; running requests finish");
+    let finished = async {
+        for end in ended {
+            // An error means that the thread is gone, which is as good.
+            let _ = end.await;
+        }
+    };
+    tokio::pin!(finished);
+    if tokio::time::timeout(*config.shutdown_grace, &mut finished)
+        .await
+        .is_err()
+    {
+        tracing::warn!("the grace is over: what still runs is cut off");
+        force.cancel();
+        finished.await;
+    }
+    Ok(())
+}
+
+fn spawn_thread(
+    number: usize,
+    life: impl Future<Output = ()> + Send + 'static,
+    end: oneshot::Sender<()>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name(format!("worker-{number}"))
+        .spawn(move || {
+            runtime.block_on(life);
+            drop(runtime);
+            let _ = end.send(());
+        })?;
+    Ok(())
+}
+
+/// Accepts and deals out in turn. A permit is taken before the accept and returned when the connection ends, so that at the
+/// limit clients wait in the kernel's queue.
+async fn accept(
+    listener: TcpListener,
+    max_connections: usize,
+    queues: Vec<mpsc::Sender<Accepted>>,
+) -> io::Result<()> {
+    let permits = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    for queue in queues.iter().cycle() {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            break;
+        };
+        let (stream, peer) = loop {
+            // Given back to the standard library, so that the worker registers it with its own runtime.
+            let accepted = match listener.accept().await {
+                Ok((stream, peer)) => stream.into_std().map(|stream| (stream, peer)),
+                Err(error) => Err(error),
+            };
+            match accepted {
+                Ok(accepted) => break accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                }
+            }
+        };
+        let accepted = Accepted {
+            stream,
+            peer,
+            permit,
+        };
+        if queue.send(accepted).await.is_err() {
+            return Err(io::Error::other("a worker thread is gone"));
+        }
+    }
+    Ok(())
+}
+
+/// One thread's life: takes connections up until the accept loop ends, then waits for those that are open.
+async fn work(
+    worker: Arc<Worker>,
+    mut connections: mpsc::Receiver<Accepted>,
+    stop: CancellationToken,
+    force: CancellationToken,
+) {
+    let tasks = TaskTracker::new();
+    // A token of its own: its lock is not shared with the other threads.
+    let stop = stop.child_token();
+    while let Some(accepted) = connections.recv().await {
+        let worker = Arc::clone(&worker);
+        let stop = stop.clone();
+        worker.counters.connections.fetch_add(1, Ordering::Relaxed);
+        worker
+            .counters
+            .open_connections
+            .fetch_add(1, Ordering::Relaxed);
+        tasks.spawn(async move {
+            let Accepted {
+                stream,
+                peer,
+                permit,
+            } = accepted;
+            if let Err(error) = connection::serve(stream, peer, &worker, &stop).await {
+                tracing::debug!(%peer, error, "connection ended");
+            }
+            worker
+                .counters
+                .open_connections
+                .fetch_sub(1, Ordering::Relaxed);
+            drop(permit);
+        });
+    }
+    tasks.close();
+    force.run_until_cancelled(tasks.wait()).await;
+}
