@@ -11,6 +11,9 @@ const RELATIVE_MAX: i32 = 60 * 60 * 24 * 30;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixTime(pub u32);
 
+/// Before every `now`. Not 0, which is how [`Item`] keeps [`Expiry::Never`].
+const PAST: UnixTime = UnixTime(1);
+
 /// When an item is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
@@ -29,7 +32,7 @@ impl Expiry {
                 Self::At(UnixTime(now.0.saturating_add(seconds)))
             }
             Ok(unix) if unix > started.0 => Self::At(UnixTime(unix)),
-            Ok(_) | Err(_) => Self::At(UnixTime(0)),
+            Ok(_) | Err(_) => Self::At(PAST),
         }
     }
 
@@ -125,7 +128,7 @@ impl Item {
     pub(super) fn set_expiry(&mut self, expiry: Expiry) {
         self.expires = match expiry {
             Expiry::Never => 0,
-            Expiry::At(UnixTime(time)) => time.max(1),
+            Expiry::At(UnixTime(time)) => time.max(PAST.0),
         };
     }
 
@@ -147,7 +150,7 @@ pub const fn cost(key_length: usize, value_length: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Expiry, RELATIVE_MAX, UnixTime};
+    use super::{Expiry, PAST, RELATIVE_MAX, UnixTime};
 
     #[test]
     fn exptimes_mean_what_they_mean_in_memcached() {
@@ -160,11 +163,11 @@ mod tests {
                 RELATIVE_MAX,
                 Expiry::At(UnixTime(now.0 + RELATIVE_MAX as u32)),
             ),
-            (RELATIVE_MAX + 1, Expiry::At(UnixTime(0))),
-            (1_700_000_000, Expiry::At(UnixTime(0))),
+            (RELATIVE_MAX + 1, Expiry::At(PAST)),
+            (1_700_000_000, Expiry::At(PAST)),
             (1_700_000_001, Expiry::At(UnixTime(1_700_000_001))),
-            (-1, Expiry::At(UnixTime(0))),
-            (i32::MIN, Expiry::At(UnixTime(0))),
+            (-1, Expiry::At(PAST)),
+            (i32::MIN, Expiry::At(PAST)),
         ] {
             assert_eq!(
                 Expiry::from_exptime(exptime, now, started),
