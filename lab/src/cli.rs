@@ -7,7 +7,7 @@ use clap::{Arg, ArgMatches, Command};
 use program::{Failure, exit};
 
 use crate::process::leash;
-use crate::{doctor, up};
+use crate::{doctor, run, up};
 
 /// Runs the program with these arguments, the first being its name.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
@@ -45,6 +45,8 @@ fn own_command(arguments: &[OsString]) -> Result<ExitCode, Failure> {
 
 fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     match matches.subcommand() {
+        Some(("run", matches)) => run::run(matches),
+        Some(("list", _)) => Ok(run::list()),
         Some((other, _)) => Err(Failure::Usage(format!(
             "there is no command `{other}`; `lab --help` lists them"
         ))),
@@ -71,6 +73,8 @@ pub fn command() -> Command {
         )
         .subcommand_required(true)
         .subcommand(up::PROGRAM.command().name("up"))
+        .subcommand(run::command())
+        .subcommand(Command::new("list").about("Lists the experiments with their claims and modes"))
         .subcommand(doctor::PROGRAM.command().name("doctor"))
         .subcommand(carried("proxy", "The proxy (`lab proxy --help`)"))
         .subcommand(carried("appserver", "The application server (`lab appserver --help`)"))

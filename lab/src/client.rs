@@ -137,6 +137,13 @@ impl Browser {
         &self.name
     }
 
+    /// A second window: another connection, the same cookies as this browser has now.
+    pub fn window(&self, name: impl Into<String>) -> Self {
+        let mut window = Self::new(name, self.from, &self.site, &self.recorder);
+        window.jar = self.jar.clone();
+        window
+    }
+
     /// Puts a session ID into the jar as if an earlier visit had left it.
     pub fn keep_session(&mut self, id: &str) {
         let line = format!("{}={id}; Path={}", self.site.cookie, self.site.context);
@@ -257,7 +264,7 @@ fn encode(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte))
+                encoded.push(char::from(byte));
             }
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }

@@ -171,7 +171,7 @@ pub enum Change {
 #[serde(rename_all = "snake_case")]
 pub enum Entry {
     /// A request and how it ended.
-    Request(Request),
+    Request(Box<Request>),
     /// A node came or went.
     Node {
         /// Microseconds since the history began.
@@ -203,7 +203,7 @@ impl History {
     /// All requests.
     pub fn requests(&self) -> impl Iterator<Item = &Request> {
         self.entries.iter().filter_map(|entry| match entry {
-            Entry::Request(request) => Some(request),
+            Entry::Request(request) => Some(request.as_ref()),
             Entry::Node { .. } | Entry::Mark { .. } => None,
         })
     }
@@ -276,7 +276,7 @@ impl Recorder {
 
     /// A request has ended.
     pub fn request(&self, request: Request) {
-        self.add(Entry::Request(request));
+        self.add(Entry::Request(Box::new(request)));
     }
 
     /// A node came or went.

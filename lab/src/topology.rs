@@ -85,6 +85,9 @@ pub struct Topology {
     pub mode: Mode,
     /// Log level or filter of every node.
     pub log: String,
+    /// What the proxy signs its sticky cookie with.
+    #[serde(skip)]
+    pub sticky_key: String,
     /// The nodes.
     pub nodes: Vec<Node>,
 }
@@ -100,6 +103,7 @@ impl Topology {
         Self {
             mode,
             log: "info".to_owned(),
+            sticky_key: new_key(),
             nodes: vec![
                 Node::new("n1", Kind::Sessiond, n1),
                 Node::new("n2", Kind::Sessiond, n2),
@@ -122,6 +126,7 @@ impl Topology {
         Ok(Self {
             mode,
             log: "info".to_owned(),
+            sticky_key: new_key(),
             nodes,
         })
     }
@@ -160,9 +165,14 @@ impl Topology {
     pub fn file(&self, node: &Node) -> String {
         let Place { listen, admin } = node.place;
         let mut file = format!(
-            "# {} as the lab started it.\nlisten = \"{listen}\"\nadmin = \"{admin}\"\nlog = \"{}\"\n",
+            "# {} as the lab started it.\nadmin = \"{admin}\"\nlog = \"{}\"\n",
             node.name, self.log
         );
+        // The proxy can listen on many addresses.
+        let _ = match node.kind {
+            Kind::Proxy => writeln!(file, "listen = [\"{listen}\"]"),
+            Kind::Appserver | Kind::Sessiond => writeln!(file, "listen = \"{listen}\""),
+        };
         match node.kind {
             Kind::Proxy => self.proxy_settings(&mut file),
             Kind::Appserver => self.appserver_settings(node, &mut file),
@@ -174,10 +184,13 @@ impl Topology {
     }
 
     fn proxy_settings(&self, file: &mut String) {
-        let peers: Vec<String> = self
-            .appservers()
-            .map(|node| format!("\"{}\"", node.place.listen))
-            .collect();
+        let peers = self.appservers().zip(1..).map(|(node, number)| {
+            format!(
+                "\"{} id={} route=WEB{number}\"",
+                node.place.listen, node.name
+            )
+        });
+        let peers: Vec<String> = peers.collect();
         // One worker, for round robin is kept per worker: with two, two requests in a row may reach the same server,
         // and "A and B alternate" would only be true on average.
         let _ = write!(
@@ -186,6 +199,10 @@ impl Topology {
             self.mode,
             peers.join(", ")
         );
+        // A server that was down is tried again soon, or everybody would wait for nginx's 10 seconds.
+        let _ = writeln!(file, "fail_timeout = \"1s\"");
+        // The key outlives the proxy's process, and with it what binds browsers to servers.
+        let _ = write!(file, "[sticky]\nkey = \"{}\"\n", self.sticky_key);
     }
 
     fn appserver_settings(&self, node: &Node, file: &mut String) {
@@ -198,6 +215,11 @@ impl Topology {
             self.mode
         );
     }
+}
+
+/// A key for this stage, 32 hexadecimal digits. It binds browsers of a lab and guards nothing.
+fn new_key() -> String {
+    format!("{:032x}", fastrand::u128(..))
 }
 
 /// So many places on 127.0.0.1 that nobody listens on. Another process may take one before the node does; whoever
@@ -216,4 +238,44 @@ fn free_places(count: usize) -> io::Result<Vec<Place>> {
         admin: pair[1],
     });
     Ok(places.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, Topology};
+    use crate::mode::Mode;
+
+    /// Each file is what its program accepts; a setting that is renamed there is found here.
+    #[test]
+    fn every_node_accepts_its_file() {
+        for mode in Mode::ALL {
+            let mut topology = Topology::on_free_ports(mode).expect("free ports");
+            assert_eq!(topology.add_appserver().expect("a free port"), "TomcatC");
+            for node in &topology.nodes {
+                let file = topology.file(node);
+                let accepted = match node.kind {
+                    Kind::Proxy => toml::from_str::<proxy::config::Config>(&file).map(drop),
+                    Kind::Appserver => toml::from_str::<appserver::config::Config>(&file).map(drop),
+                    Kind::Sessiond => toml::from_str::<sessiond::config::Config>(&file).map(drop),
+                };
+                assert_eq!(accepted, Ok(()), "{mode} {}:\n{file}", node.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_server_stands_before_the_proxy_with_its_own_route() {
+        let mut topology = Topology::on_free_ports(Mode::IpHash).expect("free ports");
+        topology.add_appserver().expect("a free port");
+        let names: Vec<&str> = topology
+            .nodes
+            .iter()
+            .map(|node| node.name.as_str())
+            .collect();
+        assert_eq!(names, ["TomcatA", "TomcatB", "TomcatC", "proxy"]);
+        let third = topology.file(topology.node("TomcatC").expect("added"));
+        assert!(third.contains("jvm_route = \"WEB3\""), "{third}");
+        let front = topology.file(topology.proxy().expect("there"));
+        assert!(front.contains("id=TomcatC route=WEB3"), "{front}");
+    }
 }

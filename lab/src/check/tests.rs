@@ -29,7 +29,7 @@ fn history(text: &str) -> History {
                 ..Answer::default()
             }),
         };
-        Entry::Request(Request {
+        Entry::Request(Box::new(Request {
             at_us,
             latency_us: 1,
             who: words[0].into(),
@@ -37,7 +37,7 @@ fn history(text: &str) -> History {
             what: Ask::Session,
             sent_session: None,
             outcome,
-        })
+        }))
     });
     History {
         entries: entries.collect(),

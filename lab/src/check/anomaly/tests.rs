@@ -32,7 +32,7 @@ fn entries(text: &str) -> Vec<Entry> {
             });
             continue;
         }
-        entries.push(Entry::Request(Request {
+        entries.push(Entry::Request(Box::new(Request {
             at_us,
             latency_us: 1,
             who: words[0].into(),
@@ -40,7 +40,7 @@ fn entries(text: &str) -> Vec<Entry> {
             what: ask(words[1]),
             sent_session: (words[2] != "-").then(|| words[2].into()),
             outcome: outcome(&words[4..]),
-        }));
+        })));
     }
     entries
 }

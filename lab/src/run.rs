@@ -1,0 +1,447 @@
+//! `lab run`: plays scenarios, each on a fresh stage or all on somebody else's site, and prints the verdicts.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use program::Failure;
+use program::settings::nearest;
+use program::signals::Signals;
+
+use crate::check;
+use crate::check::anomaly::Watch;
+use crate::client::Site;
+use crate::history::{Change, History, Recorder};
+use crate::mode::Mode;
+use crate::report::{self, Document, Row, Summary};
+use crate::scenario::{self, About, Finding, Play, Scenario};
+use crate::stage::{self, Stage, folder};
+
+/// Where scenarios play.
+#[derive(Debug, Clone)]
+enum Ground {
+    /// A fresh stage for each.
+    OwnStage { lab: PathBuf },
+    /// One site for all.
+    Foreign(Site),
+}
+
+/// The clap command.
+pub fn command() -> Command {
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .help(help)
+    };
+    let on_site = site_arguments(Command::new("run"));
+    on_site
+        .about("Plays the experiments and judges the claims")
+        .after_help(
+            "Exit codes: 0 all as expected, 1 a verdict is not as expected, 2 a verdict is unknown (or wrong usage),\n\
+             3 the environment is not as needed, 130 interrupted.",
+        )
+        .arg(
+            Arg::new("scenario")
+                .value_name("SCENARIO|CLAIM|MODE")
+                .num_args(0..)
+                .help("Play these only: names of `lab list`, claims (C4), modes (ip_hash) [default: all]"),
+        )
+        .arg(seed_argument())
+        .arg(dir_argument())
+        .arg(flag("json", "Print JSON instead of a table"))
+        .arg(flag("markdown", "Print the table as Markdown").conflicts_with("json"))
+        .arg(flag("verbose", "Say where logs and histories are, and print every node's settings").short('v'))
+}
+
+/// The arguments that choose somebody else's site, for `run` and `load`.
+pub fn site_arguments(command: Command) -> Command {
+    command
+        .arg(
+            Arg::new("base-url")
+                .long("base-url")
+                .value_name("URL")
+                .help("Play against this context, such as http://host:8080/jsp/; it must follow the JSON contract"),
+        )
+        .arg(
+            Arg::new("mode")
+                .long("mode")
+                .value_name("MODE")
+                .value_parser(value_parser!(Mode))
+                .help("The mode: of the stage, or that the site at --base-url is in"),
+        )
+        .arg(
+            Arg::new("forwarded-for")
+                .long("forwarded-for")
+                .action(ArgAction::SetTrue)
+                .help("Tell each browser's address in X-Forwarded-For; the site must trust it"),
+        )
+        .arg(
+            Arg::new("session-cookie")
+                .long("session-cookie")
+                .value_name("NAME")
+                .default_value(crate::client::SESSION_COOKIE)
+                .help("The name of the session cookie"),
+        )
+}
+
+/// `--seed`.
+pub fn seed_argument() -> Arg {
+    Arg::new("seed")
+        .long("seed")
+        .value_name("N")
+        .value_parser(value_parser!(u64))
+        .help(
+            "Play the same again as the run with this seed [default: a new one, which is printed]",
+        )
+}
+
+/// `--dir`.
+pub fn dir_argument() -> Arg {
+    Arg::new("dir")
+        .long("dir")
+        .value_name("DIR")
+        .value_parser(value_parser!(PathBuf))
+        .help("Make the folder of this run in DIR [default: lab-runs]")
+}
+
+/// The site of `--base-url`, where there is one.
+pub async fn site(matches: &ArgMatches) -> Result<Option<Site>, Failure> {
+    let Some(url) = matches.get_one::<String>("base-url") else {
+        return Ok(None);
+    };
+    let mut site = Site::of_url(url).await?;
+    site.forwarded_for = matches.get_flag("forwarded-for");
+    if let Some(cookie) = matches.get_one::<String>("session-cookie") {
+        site.cookie.clone_from(cookie);
+    }
+    Ok(Some(site))
+}
+
+/// The seed of `--seed`, or a new one.
+pub fn seed(matches: &ArgMatches) -> u64 {
+    // Six digits are enough to tell runs apart and short enough to type.
+    let fresh = || fastrand::u64(..1_000_000);
+    matches
+        .get_one::<u64>("seed")
+        .copied()
+        .unwrap_or_else(fresh)
+}
+
+/// `lab run …`.
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|e| Failure::environment("cannot start the runtime", e))?;
+    runtime.block_on(run_all(matches))
+}
+
+/// `lab list`.
+pub fn list() -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    for scenario in scenario::all() {
+        let about = scenario.about();
+        let line = writeln!(
+            out,
+            "{:30} {:20} {:15} {}",
+            about.name, about.claim, about.mode, about.statement
+        );
+        if line.is_err() {
+            // Whoever read has read enough.
+            break;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+async fn run_all(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    const INTERRUPTED: u8 = 130;
+    let mut signals = Signals::listen()?;
+    let words: Vec<&String> = matches.get_many("scenario").unwrap_or_default().collect();
+    let site = site(matches).await?;
+    let mode = matches.get_one::<Mode>("mode").copied();
+    let chosen = choose(&words, mode, site.as_ref())?;
+    let seed = seed(matches);
+    let dir = matches.get_one::<PathBuf>("dir");
+    let folder = folder::create(dir.map(PathBuf::as_path), "run")?;
+    let ground = match site {
+        Some(site) => Ground::Foreign(site),
+        None => Ground::OwnStage {
+            lab: std::env::current_exe()
+                .map_err(|e| Failure::environment("cannot find the lab's own program", e))?,
+        },
+    };
+    let began = jiff::Timestamp::now().to_string();
+    eprintln!(
+        "lab: {} scenarios, seed {seed}, files in {}",
+        chosen.len(),
+        folder.display()
+    );
+    let mut rows = Vec::with_capacity(chosen.len());
+    for (number, scenario) in chosen.iter().enumerate() {
+        let about = scenario.about();
+        eprint!("lab: [{}/{}] {} … ", number + 1, chosen.len(), about.name);
+        let row = tokio::select! {
+            row = one(scenario.as_ref(), &ground, seed, &folder) => row,
+            _ = signals.stop() => {
+                eprintln!("interrupted");
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+        };
+        eprintln!("{} ({:.1} s)", row.verdict.name(), row.seconds);
+        if matches.get_flag("verbose") {
+            eprintln!(
+                "lab:     {} requests, files in {}",
+                row.requests,
+                folder.join(&row.scenario).display()
+            );
+        }
+        rows.push(row);
+        // As they come: an interrupted run leaves what it had.
+        let document = Document {
+            schema: report::SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            began: began.clone(),
+            seed,
+            base_url: matches.get_one::<String>("base-url").map(String::as_str),
+            summary: Summary::of(&rows),
+            results: &rows,
+        };
+        write_result(&folder, &document)?;
+        if number + 1 == chosen.len() && matches.get_flag("json") {
+            println!("{}", json(&document)?);
+        }
+    }
+    let summary = Summary::of(&rows);
+    if matches.get_flag("markdown") {
+        print!("{}", report::markdown(&rows));
+    } else if !matches.get_flag("json") {
+        print!("{}", report::table(&rows, terminal_width()));
+    }
+    eprintln!("lab: {summary}; `--seed {seed}` plays the same again");
+    Ok(ExitCode::from(summary.exit_code()))
+}
+
+fn terminal_width() -> usize {
+    let columns = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok());
+    columns.unwrap_or(report::WIDTH)
+}
+
+fn json(document: &Document<'_>) -> Result<String, Failure> {
+    serde_json::to_string_pretty(document)
+        .map_err(|e| Failure::Failed(format!("cannot print the result as JSON: {e}")))
+}
+
+fn write_result(folder: &Path, document: &Document<'_>) -> Result<(), Failure> {
+    let path = folder.join("result.json");
+    std::fs::write(&path, json(document)?)
+        .map_err(|e| Failure::environment(format!("cannot write {}", path.display()), e))
+}
+
+/// The scenarios that the words name; with a mode, those of this mode.
+fn choose(
+    words: &[&String],
+    mode: Option<Mode>,
+    site: Option<&Site>,
+) -> Result<Vec<Box<dyn Scenario>>, Failure> {
+    let all = scenario::all();
+    for word in words {
+        if !all.iter().any(|scenario| is_meant(&scenario.about(), word)) {
+            let known: Vec<About> = all.iter().map(|scenario| scenario.about()).collect();
+            let hint = nearest(word, known.iter().map(|about| about.name.as_str()));
+            let hint = hint.map_or_else(String::new, |hint| format!("; did you mean `{hint}`?"));
+            return Err(Failure::Usage(format!(
+                "there is no scenario, claim or mode `{word}`{hint} (`lab list` shows them all)"
+            )));
+        }
+    }
+    if site.is_some() && mode.is_none() && words.is_empty() {
+        return Err(Failure::Usage(
+            "which mode is the site at --base-url in? Say --mode round_robin, ip_hash or session_sticky".to_owned(),
+        ));
+    }
+    let chosen = all.into_iter().filter(|scenario| {
+        let about = scenario.about();
+        let named = words.is_empty() || words.iter().any(|word| is_meant(&about, word));
+        named && mode.is_none_or(|mode| about.mode == mode)
+    });
+    Ok(chosen.collect())
+}
+
+fn is_meant(about: &About, word: &str) -> bool {
+    about.name == word || about.claim.eq_ignore_ascii_case(word) || word.parse() == Ok(about.mode)
+}
+
+/// Plays and judges one scenario.
+async fn one(scenario: &dyn Scenario, ground: &Ground, seed: u64, folder: &Path) -> Row {
+    let began = Instant::now();
+    let about = scenario.about();
+    let played = play(scenario, &about, ground, seed, &folder.join(&about.name)).await;
+    let mut watch = Watch::new(about.mode.binds());
+    let (finding, requests) = match played {
+        Err(why) => (Finding::unknown(why), 0),
+        Ok(history) => {
+            history.entries.iter().for_each(|entry| watch.see(entry));
+            (
+                judge(scenario, &about, &history),
+                history.requests().count(),
+            )
+        }
+    };
+    let mut row = Row::new(about, finding);
+    row.requests = requests;
+    row.anomalies = watch.finish();
+    row.seconds = began.elapsed().as_secs_f64();
+    row
+}
+
+/// The verdict, or why there cannot be one.
+fn judge(scenario: &dyn Scenario, about: &About, history: &History) -> Finding {
+    if history.dropped > 0 {
+        return Finding::unknown("the history was too long to be kept whole");
+    }
+    if history.requests().all(|request| request.answer().is_none()) {
+        return Finding::unknown("no request was answered");
+    }
+    if !about.breaks_nodes {
+        let all = history.requests().count();
+        let (unknown, reason) = check::unknowns(history);
+        let (failed, failure) = check::failures(history);
+        if let Some(reason) = reason.or(failure) {
+            let missing = scenario::of(unknown + failed, all, "request");
+            return Finding::unknown(format!("{missing} had no certain answer: {reason}"));
+        }
+    }
+    scenario.judge(history)
+}
+
+async fn play(
+    scenario: &dyn Scenario,
+    about: &About,
+    ground: &Ground,
+    seed: u64,
+    folder: &Path,
+) -> Result<History, String> {
+    let failed = |failure: Failure| failure.to_string();
+    std::fs::create_dir_all(folder)
+        .map_err(|e| format!("cannot make the folder {}: {e}", folder.display()))?;
+    let recorder = Recorder::new(Some(&folder.join("history.jsonl")))
+        .map_err(|e| format!("cannot write in {}: {e}", folder.display()))?;
+    let (site, stage) = match ground {
+        Ground::Foreign(_) if about.needs_stage => {
+            return Err(
+                "needs a stage of the lab's own, for it starts, kills or configures nodes"
+                    .to_owned(),
+            );
+        }
+        Ground::Foreign(site) => (site.clone(), None),
+        Ground::OwnStage { lab } => {
+            let setting = stage::Setting {
+                lab: lab.clone(),
+                folder: folder.to_owned(),
+            };
+            let (stage, _events) = Stage::on_free_ports(about.mode, setting)
+                .await
+                .map_err(failed)?;
+            for node in stage.topology().appservers() {
+                recorder.node(&node.name, Change::Up);
+            }
+            let proxy = stage.topology().proxy();
+            let proxy = proxy.ok_or_else(|| "the stage has no proxy".to_owned())?;
+            (Site::of_stage(proxy.place.listen), Some(stage))
+        }
+    };
+    let mut play = Play::new(site, recorder.clone(), seed, stage);
+    let played = scenario.play(&mut play).await;
+    if let Some(stage) = play.into_stage() {
+        stage.stop().await;
+    }
+    played.map_err(failed)?;
+    Ok(recorder.history())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{choose, judge};
+    use crate::history::{Ask, Entry, History, Outcome, Request};
+    use crate::mode::Mode;
+    use crate::scenario::{self, Verdict};
+
+    fn names(words: &[&str], mode: Option<Mode>) -> Vec<String> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let chosen = choose(&words.iter().collect::<Vec<_>>(), mode, None).expect("known");
+        chosen
+            .iter()
+            .map(|scenario| scenario.about().name)
+            .collect()
+    }
+
+    #[test]
+    fn scenarios_are_chosen_by_name_claim_and_mode() {
+        assert_eq!(names(&["alternates"], None), ["alternates"]);
+        assert_eq!(
+            names(&["c8"], None),
+            ["kill-node-ip_hash", "kill-node-session_sticky"]
+        );
+        assert_eq!(names(&["C8"], Some(Mode::IpHash)), ["kill-node-ip_hash"]);
+        assert_eq!(names(&["C1", "C2"], None), ["alternates", "alias"]);
+        assert!(names(&["ip-hash"], None).contains(&"ip_hash-keeps".to_owned()));
+        assert_eq!(names(&[], None).len(), scenario::all().len());
+        let word = "alternate".to_owned();
+        let error = choose(&[&word], None, None).err().expect("unknown");
+        assert!(
+            error.to_string().contains("did you mean `alternates`?"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn names_are_unique_and_the_articles_claims_are_there() {
+        let abouts: Vec<_> = scenario::all()
+            .iter()
+            .map(|scenario| scenario.about())
+            .collect();
+        let names: BTreeSet<&str> = abouts.iter().map(|about| about.name.as_str()).collect();
+        assert_eq!(names.len(), abouts.len());
+        for claim in ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C15"] {
+            assert!(
+                abouts.iter().any(|about| about.claim == claim),
+                "{claim} is played"
+            );
+        }
+    }
+
+    /// Nothing seen, or nothing certain: nobody may be confirmed or refuted.
+    #[test]
+    fn without_evidence_every_verdict_is_unknown() {
+        for scenario in scenario::all() {
+            let about = scenario.about();
+            let mut history = History::default();
+            for certain in [false, true] {
+                if certain {
+                    history.entries.push(Entry::Request(Box::new(Request {
+                        at_us: 0,
+                        latency_us: 1,
+                        who: "browser".into(),
+                        from: None,
+                        what: Ask::Session,
+                        sent_session: None,
+                        outcome: Outcome::Unknown("timeout".into()),
+                    })));
+                }
+                let finding = judge(scenario.as_ref(), &about, &history);
+                assert_eq!(
+                    finding.verdict,
+                    Verdict::Unknown,
+                    "{}: {finding:?}",
+                    about.name
+                );
+            }
+        }
+    }
+}
