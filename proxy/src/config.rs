@@ -71,6 +71,8 @@ pub struct Config {
     /// Requests over one of them.
     pub upstream_keepalive_requests: u64,
 
+    /// `Host` for the peer: `$http_host` (the client's), `$proxy_host` (the name in `proxy_pass`), or text.
+    pub proxy_host: String,
     /// Time to connect to a peer.
     pub proxy_connect_timeout: Duration,
     /// Time between two reads from a peer.
@@ -233,7 +235,7 @@ pub struct LocationConfig {
     pub path: String,
     /// `http://UPSTREAM`, with a path to replace the prefix by.
     pub proxy_pass: String,
-    /// `NAME: VALUE` fields for the upstream; `$host`, `$http_host`, `$proxy_host` and the like stand for themselves.
+    /// `NAME: VALUE` fields for the upstream, with nginx's variables; an empty value removes the field.
     pub proxy_set_header: Vec<String>,
     /// A directory of static files.
     pub root: String,
@@ -319,6 +321,7 @@ impl Default for Config {
             keepalive: 32,
             upstream_keepalive_timeout: Duration::seconds(15),
             upstream_keepalive_requests: 1000,
+            proxy_host: "$http_host".into(),
             proxy_connect_timeout: Duration::seconds(60),
             proxy_read_timeout: Duration::seconds(60),
             proxy_send_timeout: Duration::seconds(60),

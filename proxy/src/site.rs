@@ -8,7 +8,7 @@
 //!
 //! A request takes one `Site` and keeps it to its end; a reload or a name that resolves differently makes a new one.
 
-pub mod build;
+mod build;
 pub mod location;
 
 use std::collections::HashMap;
@@ -17,8 +17,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderName, HeaderValue};
-
 use crate::access_log;
 use crate::config::Config;
 use crate::head::Limits;
@@ -26,7 +24,10 @@ use crate::headers::Policy;
 use crate::realip::RealIp;
 use crate::upstream::Upstream;
 
-pub use location::{Action, Location, ProxyPass, SendHost, SetHeader, Value, VirtualServer};
+pub use build::{MIN_KEY, SIMPLE_UPSTREAM};
+pub use location::{
+    Action, Location, Made, ProxyPass, SendHost, SetHeader, Value, VirtualServer, file_path,
+};
 
 /// Everything a worker needs to serve.
 #[derive(Debug)]
@@ -144,28 +145,34 @@ pub struct SiteError {
 
 /// The names (`host:port`) that must be resolved before [`Site::build`]; literal addresses are not among them.
 pub fn names(config: &Config) -> Vec<String> {
-    unimplemented!()
+    build::names(config)
 }
 
 impl Site {
     /// Checks the configuration and computes everything from it.
     pub fn build(config: &Config, surroundings: &Surroundings<'_>) -> Result<Self, SiteError> {
-        unimplemented!()
+        build::site(config, surroundings)
     }
 
-    /// The virtual server and location for a request that came in on `listener`. `host` is without port; `path` without
-    /// query, as received.
+    /// Whether some cookie needs [`Surroundings::sticky_key`], so that the caller must find or make one.
+    pub fn needs_sticky_key(config: &Config) -> bool {
+        build::needs_sticky_key(config)
+    }
+
+    /// The virtual server and location for a request that came in on `listener`; `None`: 404. `host` is without port; `path`
+    /// without query, as received.
     pub fn route(
         &self,
         listener: &Listener,
         host: &str,
         path: &str,
     ) -> Option<(&VirtualServer, &Location)> {
-        unimplemented!()
-    }
-
-    /// Whether some cookie needs [`Surroundings::sticky_key`], so that the caller must find or make one.
-    pub fn needs_sticky_key(config: &Config) -> bool {
-        unimplemented!()
+        let servers = listener.servers.iter().map(|place| &self.servers[*place]);
+        let server = match &*listener.servers {
+            // Most listeners have one server; then its names do not matter, as the first is the default.
+            [only] => &self.servers[*only],
+            _ => location::by_name(servers, host)?,
+        };
+        Some((server, server.location(path)?))
     }
 }

@@ -59,6 +59,8 @@ pub struct Peer {
     pub name: Box<str>,
     /// What the lab calls it: `id=` of the configuration, else `route=`, else its name.
     pub node: Box<str>,
+    /// `id=` of the configuration; may be empty.
+    pub id: Box<str>,
     /// The route that session ids carry (Tomcat's jvmRoute): `route=`, else `id=`; empty when neither is given.
     pub route: Box<str>,
     /// Where to connect.

@@ -10,7 +10,7 @@ use http::HeaderName;
 
 use super::{Attempt, Facts, Hit, MAX_REHASHES, Reason, at_weight, unusable};
 use crate::cookie;
-use crate::upstream::{PeerIndex, Upstream};
+use crate::upstream::Upstream;
 
 /// What a hash is made of: nginx's variables and the text between them.
 #[derive(Debug, Clone, PartialEq, Eq)]

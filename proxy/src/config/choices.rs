@@ -16,6 +16,15 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::IpHash => "ip_hash",
+            Self::SessionSticky => "session_sticky",
+        }
+    }
+
     /// The balance that the mode means.
     pub fn balance(self) -> BalanceName {
         match self {

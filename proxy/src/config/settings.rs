@@ -265,6 +265,12 @@ const SETTINGS: &[Setting] = &[
         "Requests over one of them [default: 1000]",
     ),
     Setting::new(
+        "proxy_host",
+        Text,
+        "HOST",
+        "Host for the peer: $http_host (the client's), $proxy_host (the upstream's name) or text [default: $http_host]",
+    ),
+    Setting::new(
         "proxy_connect_timeout",
         Text,
         "TIME",

@@ -1,10 +1,17 @@
 //! Virtual servers and their locations: which one a request falls into, and what it does there.
+//!
+//! Locations are chosen by the normalised path (escapes of harmless characters decoded, dots resolved, slashes merged), so
+//! that `/%61dmin` and `/x/../admin` cannot slip past `/admin`. The peer gets the bytes as received.
 
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::header::HOST;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::cookie::made_of_parts;
 use crate::retry::NextUpstream;
 
 /// Names and locations behind some addresses (nginx's `server` block).
@@ -36,7 +43,7 @@ pub struct Location {
 pub enum Action {
     /// It goes to a peer.
     Proxy(ProxyPass),
-    /// A file below this directory is the answer.
+    /// A file below this directory is the answer; see [`file_path`].
     Files(PathBuf),
     /// Always the same answer.
     Answer {
@@ -56,7 +63,7 @@ pub struct ProxyPass {
     pub replace: Option<Box<str>>,
     /// The `Host` to send.
     pub host: SendHost,
-    /// Fields to set on the request; an empty value removes the field.
+    /// Fields to set on the request, after everything else was done to its fields.
     pub set_headers: Box<[(HeaderName, SetHeader)]>,
     /// Time to connect (504).
     pub connect_timeout: Duration,
@@ -71,9 +78,12 @@ pub struct ProxyPass {
 /// The `Host` that a peer gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SendHost {
-    /// The client's, as received (`proxy_set_header Host $http_host`).
-    Received,
-    /// Always this, by default the upstream's name (nginx `$proxy_host`).
+    /// The client's (`proxy_set_header Host $http_host`).
+    Received {
+        /// For an HTTP/1.0 request that has none.
+        absent: HeaderValue,
+    },
+    /// Always this (nginx's default is the upstream's name, `$proxy_host`).
     Fixed(HeaderValue),
 }
 
@@ -109,4 +119,302 @@ pub enum Value {
     RequestUri,
     /// `$http_NAME`: the field of that name as received.
     Field(HeaderName),
+}
+
+/// What a value is put together from.
+#[derive(Debug, Clone, Copy)]
+pub struct Made<'a> {
+    /// The client, after realip.
+    pub client: IpAddr,
+    /// The local address of the connection.
+    pub local: SocketAddr,
+    /// The connection is encrypted.
+    pub secure: bool,
+    /// The request's host without port.
+    pub host: &'a str,
+    /// Path and query as received.
+    pub target: &'a str,
+    /// The fields as received.
+    pub headers: &'a HeaderMap,
+}
+
+impl SendHost {
+    /// The value to send; `received` is the host of the request (authority of the target, else `Host`).
+    pub fn value(&self, received: Option<&HeaderValue>) -> HeaderValue {
+        match self {
+            Self::Received { absent } => received.unwrap_or(absent).clone(),
+            Self::Fixed(host) => host.clone(),
+        }
+    }
+}
+
+impl SetHeader {
+    /// The value for this request; `None` removes the field, as an empty value does in nginx.
+    pub fn value(&self, made: &Made<'_>) -> Option<HeaderValue> {
+        let parts = match self {
+            Self::Remove => return None,
+            Self::Fixed(value) => return Some(value.clone()),
+            Self::Made(parts) => parts,
+        };
+        let mut bytes = Vec::with_capacity(64);
+        for part in parts {
+            let received = |name| made.headers.get(name).map(HeaderValue::as_bytes);
+            match part {
+                Value::Text(text) => bytes.extend_from_slice(text.as_bytes()),
+                Value::RemoteAddr => bytes.extend_from_slice(made.client.to_string().as_bytes()),
+                Value::Host => bytes.extend(made.host.bytes().map(|b| b.to_ascii_lowercase())),
+                Value::HttpHost => bytes.extend_from_slice(received(&HOST).unwrap_or_default()),
+                Value::Scheme => {
+                    bytes.extend_from_slice(if made.secure { b"https" } else { b"http" });
+                }
+                Value::ServerAddr => {
+                    bytes.extend_from_slice(made.local.ip().to_string().as_bytes());
+                }
+                Value::ServerPort => {
+                    bytes.extend_from_slice(made.local.port().to_string().as_bytes());
+                }
+                Value::RequestUri => bytes.extend_from_slice(made.target.as_bytes()),
+                Value::Field(name) => bytes.extend_from_slice(received(name).unwrap_or_default()),
+            }
+        }
+        (!bytes.is_empty()).then(|| made_of_parts(bytes))
+    }
+}
+
+impl ProxyPass {
+    /// The target for the peer. With a path in `proxy_pass` it takes the place of the location's, as in nginx; the rest goes
+    /// as received, escapes and all, where nginx decodes and encodes it again.
+    pub fn target<'a>(&self, location: &Location, received: &'a str) -> Cow<'a, str> {
+        let Some(replace) = &self.replace else {
+            return Cow::Borrowed(received);
+        };
+        let (path, query) = match received.find('?') {
+            Some(mark) => received.split_at(mark),
+            None => (received, ""),
+        };
+        match path.strip_prefix(&*location.path) {
+            Some(rest) => Cow::Owned(format!("{replace}{rest}{query}")),
+            None => {
+                let path = normalise(path);
+                let rest = path.strip_prefix(&*location.path).unwrap_or_default();
+                Cow::Owned(format!("{replace}{rest}{query}"))
+            }
+        }
+    }
+}
+
+impl VirtualServer {
+    /// The location that the path falls into: an exact one, else the longest prefix.
+    pub fn location(&self, path: &str) -> Option<&Location> {
+        let path = normalise(path);
+        self.locations.iter().find(|location| {
+            if location.exact {
+                *path == *location.path
+            } else {
+                path.starts_with(&*location.path)
+            }
+        })
+    }
+}
+
+/// The server for this host: by exact name, else by the longest `*.suffix`, else by the longest `prefix.*`, else the first.
+pub(super) fn by_name<'a>(
+    servers: impl Iterator<Item = &'a VirtualServer> + Clone,
+    host: &str,
+) -> Option<&'a VirtualServer> {
+    let host = host.to_ascii_lowercase();
+    let host = host.strip_suffix('.').unwrap_or(&host);
+    servers
+        .clone()
+        .flat_map(|server| server.names.iter().map(move |name| (server, name)))
+        .filter_map(|(server, name)| Some((rank(name, host)?, server)))
+        .max_by_key(|(rank, _)| *rank)
+        .map(|(_, server)| server)
+        .or_else(|| servers.clone().next())
+}
+
+/// How well a name fits a host, if it does.
+fn rank(name: &str, host: &str) -> Option<(u8, usize)> {
+    if name == host {
+        return Some((3, 0));
+    }
+    if let Some(suffix) = name.strip_prefix('*') {
+        return (suffix.starts_with('.') && host.len() > suffix.len() && host.ends_with(suffix))
+            .then_some((2, name.len()));
+    }
+    let prefix = name.strip_suffix('*')?;
+    (prefix.ends_with('.') && host.starts_with(prefix)).then_some((1, name.len()))
+}
+
+/// The path with escapes of unreserved characters decoded, slashes merged, and dots resolved, at most up to the root. An
+/// escaped slash stays one. It does not allocate where there is nothing to do.
+pub(crate) fn normalise(path: &str) -> Cow<'_, str> {
+    let plain = !path.contains('%') && !path.contains("//") && !path.contains("/.");
+    if plain {
+        return Cow::Borrowed(path);
+    }
+    let decoded = decode_unreserved(path);
+    let mut segments: Vec<&str> = Vec::new();
+    let mut parts = decoded.split('/').skip(1).peekable();
+    let mut directory = true;
+    while let Some(part) = parts.next() {
+        directory = matches!(part, "" | "." | "..");
+        match part {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            segment => segments.push(segment),
+        }
+    }
+    let mut normal = String::with_capacity(path.len());
+    for segment in &segments {
+        normal.push('/');
+        normal.push_str(segment);
+    }
+    if directory || segments.is_empty() {
+        normal.push('/');
+    }
+    Cow::Owned(normal)
+}
+
+/// Decodes `%41` to `A` for the characters that mean the same either way (RFC 3986 section 2.3).
+fn decode_unreserved(path: &str) -> String {
+    let mut decoded = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(percent) = rest.find('%') {
+        decoded.push_str(&rest[..percent]);
+        let escape = rest.get(percent + 1..percent + 3);
+        let byte = escape.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match byte {
+            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+                decoded.push(char::from(byte));
+                rest = &rest[percent + 3..];
+            }
+            _ => {
+                decoded.push('%');
+                rest = &rest[percent + 1..];
+            }
+        }
+    }
+    decoded.push_str(rest);
+    decoded
+}
+
+/// The file below `root` that a path (without query) names: decoded, never outside of `root`, and never hidden (no segment
+/// begins with a dot). A path that ends with a slash names `index.html`. `None`: there can be no such file.
+pub fn file_path(root: &Path, path: &str) -> Option<PathBuf> {
+    let normal = normalise(path);
+    let mut file = root.to_path_buf();
+    for segment in normal.split('/').filter(|segment| !segment.is_empty()) {
+        let name = String::from_utf8(decode_all(segment)?).ok()?;
+        let forbidden = name.starts_with('.') || name.contains(['/', '\\', '\0']);
+        if forbidden {
+            return None;
+        }
+        file.push(name);
+    }
+    if normal.ends_with('/') {
+        file.push("index.html");
+    }
+    Some(file)
+}
+
+fn decode_all(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        decoded.push(if byte == b'%' {
+            let high = char::from(bytes.next()?).to_digit(16)?;
+            let low = char::from(bytes.next()?).to_digit(16)?;
+            u8::try_from(high * 16 + low).ok()?
+        } else {
+            byte
+        });
+    }
+    Some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::{VirtualServer, by_name, file_path, normalise};
+
+    #[test]
+    fn paths_are_normalised() {
+        for (path, normal) in [
+            ("/", "/"),
+            ("/a/b", "/a/b"),
+            ("/a/b/", "/a/b/"),
+            ("/a//b", "/a/b"),
+            ("//", "/"),
+            ("/a/./b", "/a/b"),
+            ("/a/.", "/a/"),
+            ("/a/../b", "/b"),
+            ("/a/..", "/"),
+            ("/../../a", "/a"),
+            ("/%61/%2e%2E/b", "/b"),
+            ("/a%2Fb", "/a%2Fb"),
+            ("/%e4%B8", "/%e4%B8"),
+            ("/a%", "/a%"),
+            ("/a%4", "/a%4"),
+            ("/a%zz", "/a%zz"),
+            ("/.well-known/x", "/.well-known/x"),
+            ("/a.b/c", "/a.b/c"),
+            ("/%é", "/%é"),
+        ] {
+            assert_eq!(normalise(path), normal, "{path}");
+        }
+    }
+
+    #[test]
+    fn servers_by_name() {
+        let server = |names: &[&str]| VirtualServer {
+            names: names.iter().map(|n| Box::from(*n)).collect(),
+            locations: Box::default(),
+        };
+        let servers = [
+            server(&["default.org"]),
+            server(&["*.example.org"]),
+            server(&["*.a.example.org", "www.*"]),
+            server(&["www.example.org"]),
+        ];
+        for (host, place) in [
+            ("nobody", 0),
+            ("", 0),
+            ("x.example.org", 1),
+            ("x.a.example.org", 2),
+            ("www.example.org", 3),
+            ("WWW.Example.org", 3),
+            ("www.example.org.", 3),
+            ("www.example.com", 2),
+            ("example.org", 0),
+            (".example.org", 0),
+        ] {
+            let found = by_name(servers.iter(), host).expect("there is a default");
+            assert!(std::ptr::eq(found, &raw const servers[place]), "{host}");
+        }
+    }
+
+    #[test]
+    fn files_stay_below_their_root() {
+        let root = Path::new("/srv");
+        for (path, file) in [
+            ("/", Some("/srv/index.html")),
+            ("/a/b.txt", Some("/srv/a/b.txt")),
+            ("/a/", Some("/srv/a/index.html")),
+            ("/a%20b", Some("/srv/a b")),
+            ("/../../etc/passwd", Some("/srv/etc/passwd")),
+            ("/..%2f..%2fetc/passwd", None),
+            ("/%2e%2e/%2e%2e/etc/passwd", Some("/srv/etc/passwd")),
+            ("/.git/config", None),
+            ("/a%00", None),
+            ("/a%5c..", None),
+            ("/a%zz", None),
+            ("/a%ff", None),
+        ] {
+            assert_eq!(file_path(root, path), file.map(PathBuf::from), "{path}");
+        }
+    }
 }

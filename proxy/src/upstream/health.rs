@@ -94,6 +94,32 @@ impl Health {
         self.configured
     }
 
+    /// The same peer after its line in the configuration file has changed: what was seen of it stays.
+    pub fn reconfigured(&self, state: RunState, weight: u32) -> Self {
+        let copy = |from: &AtomicU64| AtomicU64::new(from.load(Relaxed));
+        let copy_small = |from: &AtomicU32| AtomicU32::new(from.load(Relaxed));
+        Self {
+            start: self.start,
+            configured: (state, weight),
+            run_state: AtomicU8::new(state as u8),
+            check: AtomicU8::new(self.check.load(Relaxed)),
+            weight: AtomicU32::new(weight),
+            fails: copy_small(&self.fails),
+            failed_at: copy(&self.failed_at),
+            checked_at: copy(&self.checked_at),
+            recovered_at: copy(&self.recovered_at),
+            rises: copy_small(&self.rises),
+            falls: copy_small(&self.falls),
+        }
+    }
+
+    /// Nobody checks the peer any longer.
+    pub fn forget_checks(&self) {
+        self.check.store(Check::Unknown as u8, Relaxed);
+        self.rises.store(0, Relaxed);
+        self.falls.store(0, Relaxed);
+    }
+
     /// What the operator wants of it.
     pub fn run_state(&self) -> RunState {
         match self.run_state.load(Relaxed) {

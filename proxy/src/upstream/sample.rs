@@ -43,6 +43,7 @@ fn sample_peer(weight: u32, state: RunState, port: u16) -> Peer {
     Peer {
         name: address.as_str().into(),
         node: address.as_str().into(),
+        id: Box::default(),
         route: Box::default(),
         address: address.parse().expect("an address"),
         max_fails: 1,
