@@ -7,7 +7,7 @@ use clap::{Arg, ArgMatches, Command};
 use program::{Failure, exit};
 
 use crate::process::leash;
-use crate::{doctor, run, up};
+use crate::{doctor, load, run, up};
 
 /// Runs the program with these arguments, the first being its name.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
@@ -46,6 +46,7 @@ fn own_command(arguments: &[OsString]) -> Result<ExitCode, Failure> {
 fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     match matches.subcommand() {
         Some(("run", matches)) => run::run(matches),
+        Some(("load", matches)) => load::run(matches),
         Some(("list", _)) => Ok(run::list()),
         Some((other, _)) => Err(Failure::Usage(format!(
             "there is no command `{other}`; `lab --help` lists them"
@@ -74,6 +75,7 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .subcommand(up::PROGRAM.command().name("up"))
         .subcommand(run::command())
+        .subcommand(load::command())
         .subcommand(Command::new("list").about("Lists the experiments with their claims and modes"))
         .subcommand(doctor::PROGRAM.command().name("doctor"))
         .subcommand(carried("proxy", "The proxy (`lab proxy --help`)"))

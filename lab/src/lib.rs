@@ -16,10 +16,12 @@
 //!   scenario.rs  one file per experiment: play, then judge ──► report.rs: table, JSON, Markdown
 //! ```
 //!
-//! Commands: [`up`] keeps a stage for people; [`doctor`] looks whether this machine is fit for it.
+//! Commands: [`up`] keeps a stage for people; [`run`] plays scenarios; [`load`] is many users at once; [`doctor`] looks whether this machine is fit for it.
 
 pub mod cli;
 pub mod doctor;
+pub mod load;
+pub mod run;
 pub mod up;
 
 pub mod check;
@@ -28,7 +30,6 @@ pub mod history;
 pub mod mode;
 pub mod process;
 pub mod report;
-pub mod run;
 pub mod scenario;
 pub mod stage;
 pub mod topology;

@@ -64,7 +64,7 @@ impl Row {
     }
 
     fn verdict_text(&self) -> String {
-        if self.as_expected {
+        if self.as_expected || self.verdict == Verdict::Unknown {
             return self.verdict.name().to_owned();
         }
         format!(

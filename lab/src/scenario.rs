@@ -252,6 +252,12 @@ pub(crate) fn of(part: usize, whole: usize, what: &str) -> String {
     format!("{part} of {whole} {what}{s}")
 }
 
+/// `1 server`, `2 servers`.
+pub(crate) fn many(count: usize, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
+}
+
 /// `TomcatA 12, TomcatB 12`.
 pub(crate) fn shares(load: &std::collections::BTreeMap<&str, usize>) -> String {
     let parts: Vec<String> = load

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::crowd::Crowd;
-use super::{About, Finding, Play, Playing, Scenario, Verdict, address, of, shares};
+use super::{About, Finding, Play, Playing, Scenario, Verdict, address, many, of, shares};
 use crate::check::{load, nodes, session_ids, skew};
 use crate::history::{Ask, Entry, History};
 use crate::mode::Mode;
@@ -54,7 +54,11 @@ impl Scenario for KeepsSession {
             } else {
                 Verdict::Refuted
             },
-            format!("{nodes} server, {ids} ID in {requests} requests"),
+            format!(
+                "{}, {} in {requests} requests",
+                many(nodes, "server"),
+                many(ids, "ID")
+            ),
             format!(
                 "{} answered by one server with one session ID, though no cookie of the proxy is involved: the address decides",
                 of(if kept { requests } else { 0 }, requests, "request")

@@ -1,7 +1,7 @@
 //! C6, C7: binding by a cookie of the proxy.
 
 use super::crowd::Crowd;
-use super::{About, Finding, Play, Playing, Scenario, Verdict, of, shares};
+use super::{About, Finding, Play, Playing, Scenario, Verdict, many, of, shares};
 use crate::check::{alternation, nodes, session_ids};
 use crate::history::{Ask, Entry, History, Request};
 use crate::mode::Mode;
@@ -62,13 +62,14 @@ impl Scenario for ForeignId {
             route.unwrap_or_else(|| "not told".to_owned())
         };
         let observed = format!(
-            "{}, then {ids} ID on {} in {}",
+            "{}, then {} and {} in {}",
             if adopted {
                 "the old ID was adopted"
             } else {
                 "a new ID"
             },
-            of(nodes(history.requests()).len(), 2, "server"),
+            many(nodes(history.requests()).len(), "server"),
+            many(ids, "ID"),
             of(turns.answers, history.requests().count(), "answer"),
         );
         let why = format!(
