@@ -12,11 +12,13 @@ COPY . .
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
  && RUSTFLAGS="-C target-feature=+crt-static" \
     cargo build --locked --profile docker --target "$target" --bins \
- && mkdir -p /out/bin \
+ && mkdir -p /out/bin /out/state && touch /out/state/.keep \
  && for program in proxy appserver sessiond lab; do cp "target/$target/docker/$program" /out/bin/; done
 
 FROM scratch
-COPY --from=build /out/ /
+COPY --from=build /out/bin/ /bin/
+# A new volume here takes over the folder's owner; the dot file is there because an empty folder would lose it.
+COPY --from=build --chown=65532:65532 /out/state/ /var/lib/lnmt/
 # Nobody in particular; compose makes the rest read-only and takes every capability away.
 USER 65532:65532
 # Each service names its program: proxy, appserver or sessiond, or lab for all of them.
