@@ -72,7 +72,6 @@ pub fn command() -> Command {
             "Exit codes: 0 all as expected, 1 a verdict failed, 2 a verdict is unknown, or wrong usage,\n\
              3 the environment is not as needed (a port is taken, a node does not start), 130 interrupted.",
         )
-        .subcommand_required(true)
         .subcommand(up::PROGRAM.command().name("up"))
         .subcommand(run::command())
         .subcommand(load::command())
@@ -81,7 +80,6 @@ pub fn command() -> Command {
         .subcommand(carried("proxy", "The proxy (`lab proxy --help`)"))
         .subcommand(carried("appserver", "The application server (`lab appserver --help`)"))
         .subcommand(carried("sessiond", "The store node (`lab sessiond --help`)"))
-        .subcommand(carried(leash::SUBCOMMAND, "Starts a child of the lab").hide(true))
 }
 
 #[cfg(test)]
