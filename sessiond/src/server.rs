@@ -124,7 +124,7 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
 
 struct Acceptor<'a> {
     listener: TcpListener,
-    figures: &'a Figures,
+    figures: &'a Arc<Figures>,
     workers: Vec<mpsc::Sender<Admitted>>,
 }
 
@@ -157,9 +157,8 @@ impl Acceptor<'_> {
     /// Counts a client in, or tells it that there are too many.
     fn admit(&self, stream: TcpStream) -> Option<Admitted> {
         let clients = &self.figures.clients;
-        let others = clients.current.fetch_add(1, Ordering::Relaxed);
+        let (seat, others) = Seat::take(self.figures);
         if others >= self.figures.max_connections as u64 {
-            clients.current.fetch_sub(1, Ordering::Relaxed);
             clients.refused.fetch_add(1, Ordering::Relaxed);
             // Into an empty socket buffer; a client that is gone does not matter.
             let _ = stream.try_write(TOO_MANY);
@@ -168,10 +167,9 @@ impl Acceptor<'_> {
         clients.total.fetch_add(1, Ordering::Relaxed);
         // The worker registers the socket with its own event loop.
         match stream.into_std() {
-            Ok(stream) => Some(Admitted(stream)),
+            Ok(stream) => Some(Admitted { stream, seat }),
             Err(error) => {
                 warn!(%error, "cannot hand a connection over");
-                clients.current.fetch_sub(1, Ordering::Relaxed);
                 None
             }
         }
@@ -179,7 +177,27 @@ impl Acceptor<'_> {
 }
 
 /// A client that is counted in.
-struct Admitted(std::net::TcpStream);
+struct Admitted {
+    stream: std::net::TcpStream,
+    seat: Seat,
+}
+
+/// A client's place among those connected; given back when dropped, however its connection ends.
+struct Seat(Arc<Figures>);
+
+impl Seat {
+    /// Takes a place; says how many were taken before.
+    fn take(figures: &Arc<Figures>) -> (Self, u64) {
+        let others = figures.clients.current.fetch_add(1, Ordering::Relaxed);
+        (Self(Arc::clone(figures)), others)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.clients.current.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 struct Worker {
     sender: mpsc::Sender<Admitted>,
@@ -240,7 +258,7 @@ impl Work {
         loop {
             tokio::select! {
                 admitted = receiver.recv() => match admitted {
-                    Some(Admitted(stream)) => connections.spawn(Arc::clone(&self).serve(stream)),
+                    Some(admitted) => connections.spawn(Arc::clone(&self).serve(admitted)),
                     None => break,
                 },
                 () = self.stopping.cancelled() => break,
@@ -256,8 +274,8 @@ impl Work {
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: std::net::TcpStream) {
-        let outcome = match prepare(stream) {
+    async fn serve(self: Arc<Self>, admitted: Admitted) {
+        let outcome = match prepare(admitted.stream) {
             Ok(stream) => {
                 let executor = Executor {
                     figures: &self.figures,
@@ -267,7 +285,7 @@ impl Work {
             }
             Err(error) => Err(error),
         };
-        self.figures.clients.current.fetch_sub(1, Ordering::Relaxed);
+        drop(admitted.seat);
         match outcome {
             Ok(ended) => debug!(?ended, "connection over"),
             Err(error) => debug!(%error, "connection lost"),
