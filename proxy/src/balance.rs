@@ -52,6 +52,23 @@ pub enum Method {
     Bound(Binding),
 }
 
+impl Method {
+    /// Its name in the configuration.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastConn => "least_conn",
+            Self::IpHash => "ip_hash",
+            Self::Source => "source",
+            Self::Hash(_) => "hash",
+            Self::Consistent(..) => "consistent_hash",
+            Self::Bound(Binding::Sticky(_)) => "session_sticky",
+            Self::Bound(Binding::Route(_)) => "route",
+            Self::Bound(Binding::Learn(_)) => "learn",
+        }
+    }
+}
+
 /// What a choice may look at.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
