@@ -9,11 +9,12 @@ pub mod people;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
+use tower::Service;
 
 use crate::attach::{Attach, Refused};
 use crate::manager::Manager;
@@ -32,20 +33,52 @@ pub struct Context<M> {
     pub sessions: Attach<M>,
 }
 
-/// All of this node's pages.
-pub fn app<M: Manager>(site: &Site, contexts: &[Context<M>]) -> Router {
-    let mut router = Router::new()
-        .route("/", get(welcome))
-        .with_state(Arc::new(site.clone()));
-    for context in contexts {
-        let site = Site {
-            context: context.path.clone(),
-            ..site.clone()
-        };
-        let pages = application(&context.path).layer(context.sessions.clone());
-        router = router.merge(pages.with_state(Arc::new(site)));
+/// All of this node's pages. Cheap to clone; each serving thread makes its own, so that they share no reference counts.
+#[derive(Debug)]
+pub struct App<M> {
+    root: Router,
+    contexts: Vec<(Context<M>, Router)>,
+}
+
+impl<M: Manager> App<M> {
+    /// The pages of a node that looks like `site`.
+    pub fn new(site: &Site, contexts: impl Iterator<Item = Context<M>>) -> Self {
+        let root = Router::new().route("/", get(welcome));
+        let contexts = contexts.map(|context| {
+            let site = Site {
+                context: context.path.clone(),
+                ..site.clone()
+            };
+            let pages = application(&context.path).with_state(Arc::new(site));
+            (context, pages)
+        });
+        Self {
+            contexts: contexts.collect(),
+            root: root.with_state(Arc::new(site.clone())),
+        }
     }
-    router
+
+    /// Answers a request: the context whose path its path begins with does, else the root. Sessions are put around a whole
+    /// context here and not around each of its routes, which costs less.
+    pub async fn answer(&self, request: Request) -> Response {
+        let path = request.uri().path();
+        let answer = match self.contexts.iter().find(|(context, _)| context.has(path)) {
+            Some((context, pages)) => context.sessions.around(pages.clone(), request).await,
+            None => self.root.clone().call(request).await,
+        };
+        match answer {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+impl<M> Context<M> {
+    /// Whether this path is the context's or below it.
+    fn has(&self, path: &str) -> bool {
+        path.strip_prefix(self.path.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
 }
 
 fn application(path: &str) -> Router<Arc<Site>> {
@@ -65,7 +98,7 @@ fn application(path: &str) -> Router<Arc<Site>> {
         .route(&at("login"), get(people::login).post(people::do_login))
         .route(&at("logout"), post(people::do_logout))
         .route(&at("counter"), get(people::counter).post(people::count))
-        .nest(&at("api"), api::routes())
+        .merge(api::routes(&at("api")))
 }
 
 async fn welcome(State(site): State<Arc<Site>>) -> Response {
@@ -78,7 +111,8 @@ async fn welcome(State(site): State<Arc<Site>>) -> Response {
 }
 
 /// The article's page.
-async fn page(State(site): State<Arc<Site>>, session: Session, parts: Parts) -> Response {
+async fn page(State(site): State<Arc<Site>>, session: Session, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
     match show(&site, &session, &parts) {
         Ok(page) => page,
         Err(problem) => problem.into_response(),
@@ -86,12 +120,12 @@ async fn page(State(site): State<Arc<Site>>, session: Session, parts: Parts) -> 
 }
 
 /// The article's page after setting one more attribute; without a value it is removed, as `setAttribute(name, null)` does.
-async fn set(
-    State(site): State<Arc<Site>>,
-    session: Session,
-    parts: Parts,
-    params: Params,
-) -> Response {
+async fn set(State(site): State<Arc<Site>>, session: Session, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let params = match Params::of(&parts, body, &site).await {
+        Ok(params) => params,
+        Err(bad) => return bad.into_response(),
+    };
     let outcome = match (params.get("name"), params.get("value")) {
         (None, _) => {
             return (

@@ -50,6 +50,23 @@ impl<M: Manager> Attach<M> {
             clock,
         }))
     }
+
+    /// One request through `inner`, with sessions.
+    pub async fn around<S>(&self, mut inner: S, mut request: Request) -> Result<Response, S::Error>
+    where
+        S: Service<Request, Response = Response>,
+    {
+        let secure = request.extensions().get::<Secured>().is_some();
+        let visit = Arc::new(Visit {
+            attached: Arc::clone(&self.0),
+            now: self.0.clock.now(),
+            state: Mutex::default(),
+        });
+        let sessions = Sessions(Arc::clone(&visit) as Arc<dyn OneVisit>);
+        request.extensions_mut().insert(sessions);
+        let response = inner.call(request).await?;
+        Ok(visit.finish(response, secure).await)
+    }
 }
 
 impl<M> Clone for Attach<M> {
@@ -99,23 +116,12 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        let secure = request.extensions().get::<Secured>().is_some();
-        let visit = Arc::new(Visit {
-            attached: Arc::clone(&self.attach.0),
-            now: self.attach.0.clock.now(),
-            state: Mutex::default(),
-        });
-        request
-            .extensions_mut()
-            .insert(Sessions(Arc::clone(&visit) as Arc<dyn OneVisit>));
+    fn call(&mut self, request: Request) -> Self::Future {
         // The service that is ready handles the request; its clone waits for the next.
         let next = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, next);
-        Box::pin(async move {
-            let response = inner.call(request).await?;
-            Ok(visit.finish(response, secure).await)
-        })
+        let inner = std::mem::replace(&mut self.inner, next);
+        let attach = self.attach.clone();
+        Box::pin(async move { attach.around(inner, request).await })
     }
 }
 

@@ -33,6 +33,7 @@ mod server;
 pub mod session;
 pub mod site;
 pub mod status;
+pub mod testing;
 
 use std::future::Future;
 use std::net::TcpListener;
@@ -123,14 +124,14 @@ async fn serve_with<M: Manager>(
     }
 
     let site = site::Site::new(&config);
-    let router = || {
+    let app = || {
         let contexts = managers.iter().map(|(path, manager)| app::Context {
             path: path.clone(),
             sessions: Attach::new(Arc::clone(manager), cookie(&config, path), clock.clone()),
         });
-        app::app(&site, &contexts.collect::<Vec<_>>())
+        app::App::new(&site, contexts)
     };
-    let serving = server::serve(listeners.applications, &serving, router, stop.clone());
+    let serving = server::serve(listeners.applications, &serving, app, stop.clone());
     let stopping = async {
         shutdown.await;
         ready.store(false, Ordering::Relaxed);

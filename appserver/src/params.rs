@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
 
 use crate::site::Site;
@@ -30,18 +32,15 @@ impl Params {
         self.0
             .extend(pairs.map(|(n, v)| (n.into_owned(), v.into_owned())));
     }
-}
 
-impl FromRequest<Arc<Site>> for Params {
-    type Rejection = BadForm;
-
-    async fn from_request(request: Request, site: &Arc<Site>) -> Result<Self, BadForm> {
+    /// The parameters of a request with this head and body.
+    pub async fn of(parts: &Parts, body: Body, site: &Site) -> Result<Self, BadForm> {
         let mut params = Self::default();
-        if let Some(query) = request.uri().query() {
+        if let Some(query) = parts.uri.query() {
             params.read(query.as_bytes());
         }
-        if request.method() == Method::POST && is_form(request.headers()) {
-            let body = axum::body::to_bytes(request.into_body(), site.max_post_size);
+        if parts.method == Method::POST && is_form(&parts.headers) {
+            let body = axum::body::to_bytes(body, site.max_post_size);
             match tokio::time::timeout(site.body_timeout, body).await {
                 Ok(Ok(body)) => params.read(&body),
                 Ok(Err(_)) => return Err(BadForm::Broken(site.max_post_size)),
@@ -49,6 +48,15 @@ impl FromRequest<Arc<Site>> for Params {
             }
         }
         Ok(params)
+    }
+}
+
+impl FromRequest<Arc<Site>> for Params {
+    type Rejection = BadForm;
+
+    async fn from_request(request: Request, site: &Arc<Site>) -> Result<Self, BadForm> {
+        let (parts, body) = request.into_parts();
+        Self::of(&parts, body, site).await
     }
 }
 

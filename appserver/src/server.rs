@@ -17,14 +17,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access_log::AccessLogger;
+use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::manager::Manager;
 use crate::request::Network;
 use crate::status::{Counters, WorkerCounters};
 
@@ -42,9 +43,9 @@ pub(crate) struct Serving {
     pub(crate) access_log_dropped: Arc<AtomicU64>,
 }
 
-/// What one thread serves with. The router is its own, so that no reference count is shared with other threads.
-struct Worker {
-    router: Router,
+/// What one thread serves with.
+struct Worker<M> {
+    app: App<M>,
     clock: Clock,
     counters: Arc<WorkerCounters>,
     proxies: Vec<Network>,
@@ -59,12 +60,12 @@ struct Accepted {
     permit: OwnedSemaphorePermit,
 }
 
-/// Serves until `stop`, then lets running requests finish for the configured grace. `router` makes one router per thread.
+/// Serves until `stop`, then lets running requests finish for the configured grace. `app` makes the pages of one thread.
 /// Ends when the last connection has.
-pub(crate) async fn serve(
+pub(crate) async fn serve<M: Manager>(
     listener: TcpListener,
     serving: &Serving,
-    router: impl Fn() -> Router,
+    app: impl Fn() -> App<M>,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let config = &serving.config;
@@ -74,7 +75,7 @@ pub(crate) async fn serve(
     let mut ended = Vec::new();
     for counters in &serving.counters.0 {
         let worker = Arc::new(Worker {
-            router: router(),
+            app: app(),
             clock: serving.clock.clone(),
             counters: Arc::clone(counters),
             proxies: config.internal_proxies.clone(),
@@ -169,8 +170,8 @@ async fn accept(
 }
 
 /// One thread's life: takes connections up until the accept loop ends, then waits for those that are open.
-async fn work(
-    worker: Arc<Worker>,
+async fn work<M: Manager>(
+    worker: Arc<Worker<M>>,
     mut connections: mpsc::Receiver<Accepted>,
     stop: CancellationToken,
     force: CancellationToken,

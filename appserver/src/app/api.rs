@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value as Json, json};
 
@@ -15,18 +15,19 @@ use crate::params::{BadForm, Params};
 use crate::session::{Session, SessionError, Value};
 use crate::site::Site;
 
-/// The routes below `api/`.
-pub fn routes() -> Router<Arc<Site>> {
+/// The routes below `path`.
+pub fn routes(path: &str) -> Router<Arc<Site>> {
+    let at = |call: &str| format!("{path}/{call}");
     Router::new()
-        .route("/session", get(session))
-        .route("/get", get(read))
-        .route("/set", get(set).post(set))
-        .route("/append", get(append).post(append))
-        .route("/count", get(count).post(count))
-        .route("/login", get(login).post(login))
-        .route("/logout", get(logout).post(logout))
-        .route("/slow", get(slow).post(slow))
-        .fallback(nothing_here)
+        .route(&at("session"), get(session))
+        .route(&at("get"), get(read))
+        .route(&at("set"), get(set).post(set))
+        .route(&at("append"), get(append).post(append))
+        .route(&at("count"), get(count).post(count))
+        .route(&at("login"), get(login).post(login))
+        .route(&at("logout"), get(logout).post(logout))
+        .route(&at("slow"), get(slow).post(slow))
+        .route(&at("{*call}"), any(nothing_here))
 }
 
 type Answer = Result<Response, Problem>;

@@ -14,9 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tower::Service;
 
 use super::Worker;
+use crate::manager::Manager;
 use crate::request::{PathSession, Secured, SentPath, client, with_path, without_parameters};
 
 /// The largest request head. Tomcat: `maxHttpHeaderSize` is 8 KiB.
@@ -26,10 +26,10 @@ const HEAD_MAX: usize = 16 << 10;
 const BUSY: u64 = u64::MAX;
 
 /// Serves one connection until it ends, is idle too long, or `stop`: then after the request that runs.
-pub(super) async fn serve(
+pub(super) async fn serve<M: Manager>(
     stream: TcpStream,
     peer: SocketAddr,
-    worker: &Arc<Worker>,
+    worker: &Arc<Worker<M>>,
     stop: &CancellationToken,
 ) -> Result<(), String> {
     let stream = tokio::net::TcpStream::from_std(stream).map_err(|e| e.to_string())?;
@@ -81,7 +81,7 @@ pub(super) async fn serve(
     }
 }
 
-impl Worker {
+impl<M: Manager> Worker<M> {
     /// From a request as hyper gives it to a response as hyper takes it.
     async fn answer(&self, request: http::Request<Incoming>, peer: IpAddr) -> Response {
         let (mut parts, body) = request.into_parts();
@@ -112,11 +112,10 @@ impl Worker {
         } else {
             Body::new(body)
         };
-        let mut router = self.router.clone();
-        let response = match router.call(http::Request::from_parts(parts, body)).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        };
+        let response = self
+            .app
+            .answer(http::Request::from_parts(parts, body))
+            .await;
         let status = response.status();
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         if status.is_client_error() {
