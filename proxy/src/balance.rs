@@ -249,6 +249,9 @@ impl Balancer {
         attempt: &mut Attempt,
         now: Instant,
     ) -> Result<Choice, NoPeer> {
+        if attempt.tries > 0 {
+            attempt.first_miss.get_or_insert(Unusable::Down);
+        }
         loop {
             let choice = self.pick(facts, attempt, now)?;
             attempt.tried.insert(choice.peer);

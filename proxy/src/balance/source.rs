@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::{Attempt, Hit, Reason};
-use crate::upstream::{MAX_PEERS, PeerIndex, PeerSet, Unusable, Upstream};
+use crate::upstream::{MAX_PEERS, PeerIndex, PeerSet, Upstream};
 
 /// Largest weight that counts, as in HAProxy; bounds the map at 65,536 slots.
 const MAX_WEIGHT: u32 = 256;
@@ -29,7 +29,7 @@ impl Map {
         &mut self,
         upstream: &Upstream,
         client: IpAddr,
-        attempt: &mut Attempt,
+        attempt: &Attempt,
         now: Instant,
     ) -> Hit {
         self.refresh(upstream, now);
@@ -39,9 +39,6 @@ impl Map {
         let first = hash(client) as usize % self.slots.len();
         let (before, from) = self.slots.split_at(first);
         let mut slots = from.iter().chain(before).map(|slot| usize::from(*slot));
-        if !attempt.tried.is_empty() {
-            attempt.miss(Unusable::Down);
-        }
         let peer = slots.find(|peer| !attempt.tried.contains(*peer));
         (peer, attempt.reason(Reason::Source))
     }
