@@ -312,7 +312,7 @@ mod tests {
                 if format == Format::Json {
                     prop_assert!(serde_json::from_str::<serde_json::Value>(&written).is_ok());
                 } else {
-                    prop_assert!(written.is_ascii() && written.matches('"').count() % 2 == 0);
+                    prop_assert!(written.is_ascii() && written.matches('"').count().is_multiple_of(2));
                 }
             }
         }

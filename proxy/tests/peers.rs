@@ -50,7 +50,7 @@ fn a_failure_pauses_a_peer_and_one_trial_ends_the_pause() {
         assert_eq!(client.request(&[0]).0, [1], "a single failure pauses again");
     }
     client.wait(Duration::from_millis(10_001));
-    let trial = (0..2).any(|_| {
+    let trial = (0..4).any(|_| {
         let choice = client.choose(&mut Attempt::default());
         choice.is_ok_and(|choice| choice.peer == 0)
     });

@@ -141,7 +141,7 @@ fn the_mode_gives_the_balance_its_default() {
 #[test]
 fn servers_are_written_as_in_nginx() {
     let site = site(
-        "upstream = [\"127.0.0.1:1 weight=3 max_fails=2 fail_timeout=5s max_conns=7 slow_start=1m id=A route=W1\", \"web2 backup\", \"[::1]:3 down\", \"127.0.0.1:4 drain\"]",
+        "upstream = [\"127.0.0.1:1 weight=3 max_fails=2 fail_timeout=5s max_conns=7 slow_start=1m id=A route=W1\", \"web2 backup\", \"[::1]:3 down\", \"::2 id=six\", \"127.0.0.1:4 drain\"]",
     );
     let upstream = &site.upstreams[0];
     let seen: Vec<String> = upstream
@@ -162,6 +162,7 @@ fn servers_are_written_as_in_nginx() {
         [
             "127.0.0.1:1 A 127.0.0.1:1 Up",
             "[::1]:3 [::1]:3 [::1]:3 Down",
+            "[::2]:80 six [::2]:80 Up",
             "127.0.0.1:4 127.0.0.1:4 127.0.0.1:4 Draining",
             "web2:80 web2:80 10.0.0.1:8080 Up",
         ]
@@ -176,7 +177,7 @@ fn servers_are_written_as_in_nginx() {
         (5, 60)
     );
     assert_eq!((&*first.id, &*first.route), ("A", "W1"));
-    assert_eq!((upstream.primaries, upstream.peers[3].backup), (3, true));
+    assert_eq!((upstream.primaries, upstream.peers[4].backup), (4, true));
 }
 
 #[test]

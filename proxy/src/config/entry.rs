@@ -55,7 +55,7 @@ pub enum UpstreamEntry {
     /// A server of the one group of the simple case.
     Server(ServerEntry),
     /// A `[[upstream]]` table.
-    Group(UpstreamConfig),
+    Group(Box<UpstreamConfig>),
 }
 
 impl ListenEntry {
@@ -317,7 +317,7 @@ impl<'de> Deserialize<'de> for UpstreamEntry {
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<UpstreamEntry, A::Error> {
                 UpstreamConfig::deserialize(MapAccessDeserializer::new(map))
-                    .map(UpstreamEntry::Group)
+                    .map(|group| UpstreamEntry::Group(Box::new(group)))
             }
         }
         deserializer.deserialize_any(LineOrGroup)

@@ -41,7 +41,7 @@ pub(super) fn groups(config: &Config) -> Result<Vec<UpstreamConfig>> {
     for entry in &config.upstream {
         match entry {
             UpstreamEntry::Server(server) => servers.push(server.clone()),
-            UpstreamEntry::Group(group) => groups.push(group.clone()),
+            UpstreamEntry::Group(group) => groups.push(UpstreamConfig::clone(group)),
         }
     }
     if !servers.is_empty() && !groups.is_empty() {

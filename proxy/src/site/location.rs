@@ -255,9 +255,8 @@ pub(crate) fn normalise(path: &str) -> Cow<'_, str> {
     }
     let decoded = decode_unreserved(path);
     let mut segments: Vec<&str> = Vec::new();
-    let mut parts = decoded.split('/').skip(1).peekable();
     let mut directory = true;
-    while let Some(part) = parts.next() {
+    for part in decoded.split('/').skip(1) {
         directory = matches!(part, "" | "." | "..");
         match part {
             "" | "." => {}

@@ -32,13 +32,13 @@ const MAX_SOURCE_WEIGHT: u32 = 256;
 /// `host:port` of a server, with the port in any case.
 pub(crate) fn host_and_port(server: &ServerEntry) -> String {
     let text = server.address.as_str();
-    let has_port = text
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.ends_with(':') && port.parse::<u16>().is_ok());
-    if has_port && !(text.matches(':').count() > 1 && !text.contains('[')) {
-        text.to_owned()
-    } else {
-        format!("{text}:{DEFAULT_PORT}")
+    // An IPv6 address without brackets is all colons and no port.
+    let bare_ipv6 = text.matches(':').count() > 1 && !text.contains('[');
+    let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(_)) if !bare_ipv6 => text.to_owned(),
+        _ if bare_ipv6 => format!("[{text}]:{DEFAULT_PORT}"),
+        _ => format!("{text}:{DEFAULT_PORT}"),
     }
 }
 
