@@ -299,7 +299,7 @@ impl<M: Manager> OneVisit for Visit<M> {
             let mut state = self.state();
             state.asked = asked;
             if let Some((found, id)) = found {
-                state.tell_id = !found.id.is(&id);
+                state.tell_id = !found.session.id().is(&id);
                 state.source = Some(found.source);
                 state.session = Some(found.session);
             }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::session::{AskedId, Session, SessionError, SessionId, Timestamp};
+use crate::session::{AskedId, Session, SessionError, Timestamp};
 
 /// Keeps the sessions of one context. Each room below is one way to do it; `testing::managers` is the suite that all of
 /// them pass.
@@ -67,8 +67,6 @@ pub trait Manager: Send + Sync + 'static {
 pub struct Found {
     /// The session, held for this request.
     pub session: Session,
-    /// Its id at this moment.
-    pub id: SessionId,
     /// Where it came from.
     pub source: Source,
 }

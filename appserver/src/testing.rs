@@ -139,7 +139,7 @@ pub async fn a_session_is_found_whatever_the_suffix<M: Manager>(make: impl Fn(Li
         let text = format!("{}{suffix}", id.key);
         let asked = AskedId::parse(text.as_bytes()).expect("well formed");
         let found = fine(manager.find(&asked, later(1)).await);
-        assert_eq!(found.expect(suffix).id, id, "its own id is told");
+        assert_eq!(found.expect(suffix).session.id(), id, "its own id is told");
     }
 }
 

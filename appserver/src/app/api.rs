@@ -70,7 +70,7 @@ async fn set(
     let (name, value) = (required(&params, "name")?, required(&params, "value")?);
     let session = sessions?.current_or_new().await?;
     let value = Value::from(value);
-    session.update(|attributes| attributes.set(name, &value))?;
+    session.update(|edit| edit.set(name, &value))?;
     Ok(named(&site, Some(&session), name, Some(&value)))
 }
 
@@ -136,7 +136,7 @@ async fn slow(
     let session = sessions?.current_or_new().await?;
     tokio::time::sleep(Duration::from_millis(wait)).await;
     if let (Some(name), Some(value)) = (name, &value) {
-        session.update(|attributes| attributes.set(name, value))?;
+        session.update(|edit| edit.set(name, value))?;
     } else if session.is_ended() {
         return Err(SessionError::Ended.into());
     }

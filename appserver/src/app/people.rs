@@ -53,11 +53,11 @@ pub(super) async fn add_to_cart(
         let message = format!("This shop does not sell that: it has {}.", GOODS.join(", "));
         return Ok(problem(&shell(&site, &sessions, &session), &message));
     };
-    let added = session.update(|attributes| {
-        let goods = attributes.get(CART);
+    let added = session.update(|edit| {
+        let goods = edit.get(CART);
         let full = goods.is_some_and(|g| g.as_list().is_some_and(|g| g.len() >= CART_MAX));
         if !full {
-            attributes.append(CART, &good.into())?;
+            edit.append(CART, &good.into())?;
         }
         Ok(!full)
     });

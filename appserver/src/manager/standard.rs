@@ -1,23 +1,22 @@
 //! Sessions in this process's memory, gone when it ends: Tomcat's `StandardManager` without its file.
 //!
 //! ```text
-//!   key's first byte ──► one of 64 shards, each a small map behind its own lock:  key ──► Session
+//!   key's first byte ──► one of 64 shards, each a small table behind its own lock ──► Kept, which knows its own key
 //! ```
 //!
-//! Locks are taken one at a time, shard or session, except by the sweep, which takes a session's inside its shard's.
+//! The tables hold one word per session. Locks are taken in this order: shards by number, then one session's state. Whoever
+//! enters, finds, renames or removes a session holds its shard's lock, so each of these is one step for all others.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hashbrown::HashTable;
 use tokio_util::sync::CancellationToken;
 
 use super::{Found, Manager, ManagerError, ManagerStatus, Source};
 use crate::clock::Clock;
-use crate::session::{AskedId, Begin, Key, Session, SessionError, SessionId, Suffix, Timestamp};
+use crate::session::{AskedId, Kept, Key, Session, SessionError, SessionId, Suffix, Timestamp};
 
 /// Enough that threads rarely meet and that a sweep holds a request up for a 64th of the sessions only.
 const SHARDS: usize = 64;
@@ -51,8 +50,6 @@ impl Default for StandardConfig {
 pub struct StandardManager {
     config: StandardConfig,
     shards: Box<[Shard]>,
-    /// Renaming and removing exclude each other, so that a session is never left under a key nobody knows.
-    ends: Mutex<()>,
     active: AtomicU64,
     created: AtomicU64,
     expired: AtomicU64,
@@ -61,12 +58,13 @@ pub struct StandardManager {
     renamed: AtomicU64,
 }
 
-type Sessions = HashMap<Key, Session, BuildHasherDefault<KeyHasher>>;
-
 /// On a cache line of its own, so that neighbours' locks do not slow each other down.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Shard(Mutex<Sessions>);
+
+#[derive(Debug, Default)]
+struct Sessions(HashTable<Kept>);
 
 impl StandardManager {
     /// No sessions yet.
@@ -74,7 +72,6 @@ impl StandardManager {
         Self {
             config,
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            ends: Mutex::new(()),
             active: AtomicU64::new(0),
             created: AtomicU64::new(0),
             expired: AtomicU64::new(0),
@@ -88,13 +85,7 @@ impl StandardManager {
     pub fn sweep(&self, now: Timestamp) -> usize {
         let mut ended = 0;
         for shard in &self.shards {
-            let mut sessions = shard.lock();
-            let before = sessions.len();
-            sessions.retain(|_, session| !session.expire(now));
-            ended += before - sessions.len();
-            if sessions.len() < sessions.capacity() / 4 {
-                sessions.shrink_to_fit();
-            }
+            ended += shard.lock().sweep(now);
         }
         self.active.fetch_sub(ended as u64, Ordering::Relaxed);
         self.expired.fetch_add(ended as u64, Ordering::Relaxed);
@@ -102,31 +93,20 @@ impl StandardManager {
     }
 
     fn shard(&self, key: Key) -> MutexGuard<'_, Sessions> {
-        self.shards[usize::from(key.as_bytes()[0]) % SHARDS].lock()
+        self.shards[shard_of(key)].lock()
     }
 
-    /// Enters what `session` makes of a fresh id under that id.
-    fn enter(&self, session: impl FnOnce(SessionId) -> Session) -> SessionId {
-        loop {
-            let id = SessionId {
-                key: Key::random(),
-                suffix: self.config.suffix,
-            };
-            if let Entry::Vacant(place) = self.shard(id.key).entry(id.key) {
-                place.insert(session(id));
-                return id;
-            }
+    fn fresh_id(&self) -> SessionId {
+        SessionId {
+            key: Key::random(),
+            suffix: self.config.suffix,
         }
     }
 
-    /// Forgets the session under `key`; whether this call did it.
-    fn forget(&self, key: Key, counter: &AtomicU64) -> bool {
-        let removed = self.shard(key).remove(&key).is_some();
-        if removed {
-            self.active.fetch_sub(1, Ordering::Relaxed);
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-        removed
+    /// A session was taken out of its shard.
+    fn count_out(&self, why: &AtomicU64) {
+        self.active.fetch_sub(1, Ordering::Relaxed);
+        why.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -140,12 +120,15 @@ impl Manager for StandardManager {
             return Err(ManagerError::TooMany { limit });
         }
         self.created.fetch_add(1, Ordering::Relaxed);
-        let mut made = None;
-        self.enter(|id| {
-            let session = Session::new(id, now, self.config.max_inactive);
-            made.insert(session).clone()
-        });
-        Ok(made.expect("enter calls what makes the session"))
+        loop {
+            let id = self.fresh_id();
+            let mut shard = self.shard(id.key);
+            if shard.get(id.key).is_none() {
+                let kept = Kept::new(id, now, self.config.max_inactive);
+                shard.insert(kept.clone());
+                return Ok(Session::holding(kept));
+            }
+        }
     }
 
     async fn find(
@@ -153,46 +136,66 @@ impl Manager for StandardManager {
         asked: &AskedId<'_>,
         now: Timestamp,
     ) -> Result<Option<Found>, ManagerError> {
-        let Some(session) = self.shard(asked.key).get(&asked.key).cloned() else {
+        let mut shard = self.shard(asked.key);
+        let Some(kept) = shard.get(asked.key) else {
             return Ok(None);
         };
-        match session.begin(asked.key, now) {
-            Begin::Held(id) => Ok(Some(Found {
+        if let Some(session) = kept.begin(now) {
+            return Ok(Some(Found {
                 session,
-                id,
                 source: Source::Local,
-            })),
-            Begin::Renamed => Ok(None),
-            Begin::Ended => {
-                self.forget(asked.key, &self.expired);
-                Ok(None)
-            }
+            }));
         }
+        shard.remove(asked.key);
+        self.count_out(&self.expired);
+        Ok(None)
     }
 
     async fn change_id(&self, session: &Session, _now: Timestamp) -> Result<(), ManagerError> {
-        let _no_other = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = self.enter(|_| session.clone());
-        let old = session.rename(fresh);
-        if self.shard(old.key).remove(&old.key).is_none() {
-            // Expired meanwhile: it was counted out under its old key.
-            self.shard(fresh.key).remove(&fresh.key);
-            return Err(SessionError::Ended.into());
+        loop {
+            let (old, new) = (session.id(), self.fresh_id());
+            // Both shards, so that at no moment both ids are unknown; by number, so that nobody waits in a circle.
+            let (first, second) = (shard_of(old.key), shard_of(new.key));
+            let mut lower = self.shards[first.min(second)].lock();
+            let mut upper = (first != second).then(|| self.shards[first.max(second)].lock());
+            let (mut from, to) = match &mut upper {
+                None => (None, &mut *lower),
+                Some(upper) if first < second => (Some(&mut *lower), &mut **upper),
+                Some(upper) => (Some(&mut **upper), &mut *lower),
+            };
+            if session.id() != old || to.get(new.key).is_some() {
+                continue;
+            }
+            let Some(kept) = from.take().unwrap_or(to).remove(old.key) else {
+                return Err(SessionError::Ended.into());
+            };
+            if let Err(ended) = kept.rename(new) {
+                self.count_out(&self.invalidated);
+                return Err(ended.into());
+            }
+            to.insert(kept);
+            self.renamed.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
         }
-        self.renamed.fetch_add(1, Ordering::Relaxed);
-        Ok(())
     }
 
     async fn commit(&self, session: &Session, now: Timestamp) -> Result<(), ManagerError> {
-        session.end(now);
+        session.kept().end(now);
         Ok(())
     }
 
     async fn remove(&self, session: &Session) -> Result<(), ManagerError> {
-        let _no_other = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         session.invalidate();
-        self.forget(session.id().key, &self.invalidated);
-        Ok(())
+        loop {
+            let key = session.id().key;
+            let mut shard = self.shard(key);
+            if session.id().key == key {
+                if shard.remove(key).is_some() {
+                    self.count_out(&self.invalidated);
+                }
+                return Ok(());
+            }
+        }
     }
 
     async fn run(&self, shutdown: CancellationToken, clock: Clock) {
@@ -229,23 +232,37 @@ impl Shard {
     }
 }
 
-/// Takes the random bits of a [`Key`] as they are. Clients cannot choose the keys in the map, so they cannot make them
-/// collide.
-#[derive(Debug, Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn write_u64(&mut self, random: u64) {
-        self.0 = random;
+impl Sessions {
+    fn get(&self, key: Key) -> Option<&Kept> {
+        self.0.find(key.random_bits(), |kept| kept.id().key == key)
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+    fn insert(&mut self, kept: Kept) {
+        self.0.insert_unique(random_bits(&kept), kept, random_bits);
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Kept> {
+        let place = self
+            .0
+            .find_entry(key.random_bits(), |kept| kept.id().key == key);
+        place.ok().map(|place| place.remove().0)
+    }
+
+    /// Takes out what is ended or was idle too long; how many. Memory that many fewer sessions need is given back.
+    fn sweep(&mut self, now: Timestamp) -> usize {
+        let before = self.0.len();
+        self.0.retain(|kept| !kept.expire(now));
+        if self.0.len() < self.0.capacity() / 4 {
+            self.0.shrink_to_fit(random_bits);
         }
+        before - self.0.len()
     }
+}
 
-    fn finish(&self) -> u64 {
-        self.0
-    }
+fn shard_of(key: Key) -> usize {
+    usize::from(key.as_bytes()[0]) % SHARDS
+}
+
+fn random_bits(kept: &Kept) -> u64 {
+    kept.id().key.random_bits()
 }

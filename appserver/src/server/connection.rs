@@ -52,7 +52,6 @@ pub(super) async fn serve<M: Manager>(
         http1::Builder::new()
             .header_read_timeout(None)
             .max_buf_size(HEAD_MAX)
-            .pipeline_flush(true)
             .serve_connection(TokioIo::new(stream), service)
     );
     let mut stopped = pin!(stop.cancelled());

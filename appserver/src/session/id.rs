@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes in the random part: 128 bits, as Tomcat's `sessionIdLength`.
@@ -29,7 +28,7 @@ pub const SUFFIXES_MAX: usize = 1024;
 const IDS_PER_READ: usize = 64;
 
 /// The random part of an id: the key under which a session is kept.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key([u8; RANDOM_BYTES]);
 
 impl Key {
@@ -54,6 +53,12 @@ impl Key {
         &self.0
     }
 
+    /// Half of the bits, which are hash enough: those of a key in a table were drawn here, so no client can make them collide.
+    pub fn random_bits(&self) -> u64 {
+        let (_, half) = self.0.split_at(RANDOM_BYTES / 2);
+        u64::from_le_bytes(half.try_into().unwrap_or_default())
+    }
+
     /// 32 upper-case hexadecimal digits; anything else is `None`.
     pub fn parse(digits: &[u8]) -> Option<Self> {
         let digits: &[u8; RANDOM_DIGITS] = digits.try_into().ok()?;
@@ -73,14 +78,6 @@ impl Key {
             pair[1] = DIGITS[usize::from(byte & 15)];
         }
         text
-    }
-}
-
-/// The bytes are random already: half of them are hash enough.
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let (_, half) = self.0.split_at(RANDOM_BYTES / 2);
-        state.write_u64(u64::from_le_bytes(half.try_into().unwrap_or_default()));
     }
 }
 
