@@ -10,6 +10,7 @@
 
 mod build;
 pub mod location;
+mod path;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,9 +26,9 @@ use crate::realip::RealIp;
 use crate::upstream::Upstream;
 
 pub use build::{MIN_KEY, SIMPLE_UPSTREAM};
-pub use location::{
-    Action, Location, Made, ProxyPass, SendHost, SetHeader, Value, VirtualServer, file_path,
-};
+pub use path::file_path;
+
+pub use location::{Action, Location, Made, ProxyPass, SendHost, SetHeader, Value, VirtualServer};
 
 /// Everything a worker needs to serve.
 #[derive(Debug)]

@@ -1,7 +1,9 @@
 //! From [`Config`] to [`Site`]: every check of the configuration, each with the dotted path of the setting it is about.
 
+mod fields;
 mod listeners;
 mod locations;
+mod rules;
 mod upstreams;
 
 use std::net::SocketAddr;
