@@ -1,0 +1,152 @@
+//! One try to get a response from one peer.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::{Forward, Tried};
+use crate::balance::Choice;
+use crate::body::{BodySource, Lease, RequestBody};
+use crate::exchange::Exchange;
+use crate::pool::{PeerConnection, PeerPool};
+use crate::retry::Event;
+use crate::worker::millis;
+
+/// A try that gave no response.
+pub(super) struct Failure {
+    event: Event,
+    /// Something of the request has gone out.
+    pub(super) sent: bool,
+    pub(super) error: String,
+}
+
+impl Failure {
+    fn new(event: Event, sent: bool, error: impl std::fmt::Display) -> Self {
+        Self {
+            event,
+            sent,
+            error: error.to_string(),
+        }
+    }
+}
+
+impl Forward<'_> {
+    /// Sends the request to the chosen peer and waits for the head of the response.
+    pub(super) async fn attempt(
+        &self,
+        choice: Choice,
+        request: Request<RequestBody>,
+        source: Option<&BodySource>,
+        fresh: bool,
+    ) -> Tried {
+        let exchange = self.exchange;
+        let mut lease = Lease::new(Rc::clone(&exchange.view), self.pass.upstream, choice.peer);
+        if choice.reason.is_bound() {
+            lease.counters().bound(exchange.worker.index);
+        }
+        let outcome = self.exchange(&mut lease, request, source, fresh).await;
+        exchange.deadline.clear();
+        let event = match &outcome {
+            Ok(response) => Event::Status(response.status().as_u16()),
+            Err(failure) => {
+                lease.discard();
+                failure.event
+            }
+        };
+        Tried {
+            outcome,
+            lease,
+            choice,
+            event,
+        }
+    }
+
+    async fn exchange(
+        &self,
+        lease: &mut Lease,
+        request: Request<RequestBody>,
+        source: Option<&BodySource>,
+        fresh: bool,
+    ) -> Result<Response<Incoming>, Failure> {
+        let (exchange, pass) = (self.exchange, self.pass);
+        let pooled = if fresh { None } else { lease.pool().take() };
+        let connection = match pooled {
+            Some(connection) => connection,
+            // Rare, and large as a future: kept out of the way of the others.
+            None => Box::pin(connect(exchange, lease.pool(), pass.connect_timeout)).await?,
+        };
+        let reused = connection.is_reused();
+        let connection = lease.hold(connection);
+        let before = connection.moved();
+        let mut seen = None;
+        let mut response = pin!(connection.send(request));
+        let outcome = poll_fn(|_| {
+            connection.drive(exchange.reactor());
+            let cx = &mut Context::from_waker(Waker::noop());
+            if let Poll::Ready(response) = response.as_mut().poll(cx) {
+                return Poll::Ready(Some(response));
+            }
+            let moved = connection.moved();
+            if seen != Some(moved) || source.is_some_and(BodySource::is_waiting) {
+                seen = Some(moved);
+                let sending = source.is_some_and(|source| !source.is_ended());
+                let timeout = if sending {
+                    pass.send_timeout
+                } else {
+                    pass.read_timeout
+                };
+                exchange.deadline.set_after(millis(timeout));
+            } else if exchange.deadline.has_passed() {
+                return Poll::Ready(None);
+            }
+            Poll::Pending
+        })
+        .await;
+        let error = match outcome {
+            Some(Ok(response)) => return Ok(response),
+            Some(Err(error)) => error.into_error(),
+            None => return Err(Failure::new(Event::ReadTimeout, true, "timed out")),
+        };
+        let moved = connection.moved();
+        let event = if error.is_parse() || error.is_parse_too_large() {
+            Event::InvalidHead
+        } else {
+            Event::Broken {
+                reused,
+                response_begun: moved.received > before.received,
+            }
+        };
+        Err(Failure::new(event, moved.sent > before.sent, error))
+    }
+}
+
+/// A connection to a peer, in time.
+async fn connect(
+    exchange: &Exchange,
+    pool: &PeerPool,
+    timeout: Duration,
+) -> Result<PeerConnection, Failure> {
+    let mut connecting = pin!(pool.connect());
+    exchange.deadline.set_after(millis(timeout));
+    let connected = poll_fn(|cx| match connecting.as_mut().poll(cx) {
+        Poll::Ready(connected) => Poll::Ready(Some(connected)),
+        Poll::Pending if exchange.deadline.has_passed() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await;
+    exchange.deadline.clear();
+    match connected {
+        Some(Ok(connection)) => Ok(connection),
+        Some(Err(error)) => Err(Failure::new(Event::ConnectFailed, false, error)),
+        None => Err(Failure::new(
+            Event::ConnectTimeout,
+            false,
+            "connecting timed out",
+        )),
+    }
+}
