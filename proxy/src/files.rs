@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use crate::body::ResponseBody;
 use crate::exchange::Exchange;
 use crate::page;
-use crate::site::location::file_path;
+use crate::site::file_path;
 
 /// The largest file that is served; it is read as a whole, and larger ones belong on a file server.
 const MAX_SIZE: u64 = 4 * 1024 * 1024;
