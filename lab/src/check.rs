@@ -4,7 +4,7 @@ pub mod anomaly;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::{History, Outcome, Request};
+use crate::history::{History, Outcome, Request, Value};
 
 /// Requests that were answered, of those given.
 fn answered<'a>(
@@ -100,9 +100,9 @@ pub fn failures(history: &History) -> (usize, Option<&str>) {
 /// What became of the sessions that browsers had at a mark.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fates {
-    /// The session that answered before the mark answered after it.
+    /// The session that answered before the mark answered after it, with the list that it had.
     pub kept: BTreeSet<String>,
-    /// Another session, or none, answered.
+    /// Another session, or none, answered, or the list was another.
     pub lost: BTreeSet<String>,
     /// No answer after the mark, so nobody can say.
     pub unknown: BTreeSet<String>,
@@ -127,25 +127,34 @@ impl Fates {
     }
 }
 
-/// The last session ID that each browser had before the mark, compared with its first answer after it.
+/// The last session ID and the last list that each browser had before the mark, compared with its first answer after it.
 pub fn fates(history: &History, mark: &str) -> Fates {
     let (before, after) = history.split(mark);
     let mut fates = Fates::default();
     for who in before.browsers() {
-        let Some(had) = answered(before.of(who))
-            .filter_map(Request::session_id)
-            .last()
-        else {
+        let ids = answered(before.of(who)).filter_map(Request::session_id);
+        let Some(id) = ids.last() else {
             continue;
         };
+        let goods = answered(before.of(who)).filter_map(list).last();
         let whose = match answered(after.of(who)).next() {
             None => &mut fates.unknown,
-            Some(first) if first.session_id() == Some(had) => &mut fates.kept,
+            Some(first) if first.session_id() == Some(id) && list(first) == goods => {
+                &mut fates.kept
+            }
             Some(_) => &mut fates.lost,
         };
         whose.insert(who.to_owned());
     }
     fates
+}
+
+/// The list in an answer.
+fn list(request: &Request) -> Option<&[String]> {
+    match &request.answer()?.value {
+        Value::List(list) => Some(list),
+        Value::Nothing | Value::Number(_) | Value::Text(_) => None,
+    }
 }
 
 /// The node that answered each browser last.

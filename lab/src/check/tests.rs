@@ -1,9 +1,9 @@
 //! The questions of `check.rs`, each with histories that answer it in every way.
 
 use super::{alternation, failures, fates, homes, load, moved, nodes, session_ids, skew, unknowns};
-use crate::history::{Answer, Ask, Entry, History, Outcome, Request, SessionSeen};
+use crate::history::{Answer, Ask, Entry, History, Outcome, Request, SessionSeen, Value};
 
-/// A history from lines `who node id`; `-` is no answer, `!` a certain failure, `== name` a mark.
+/// A history from lines `who node id goods`; `-` is no answer, `!` a certain failure, `== name` a mark.
 fn history(text: &str) -> History {
     let entries = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let entries = entries.enumerate().map(|(at, line)| {
@@ -25,6 +25,9 @@ fn history(text: &str) -> History {
                     id: (*id).into(),
                     is_new: false,
                     max_inactive: 1800,
+                }),
+                value: words.get(3).map_or(Value::Nothing, |goods| {
+                    Value::List(goods.split(',').map(str::to_owned).collect())
                 }),
                 ..Answer::default()
             }),
@@ -88,6 +91,19 @@ fn skew_is_the_busiest_share_over_the_fair_share() {
     ] {
         assert_eq!(skew(load.clone(), nodes), expected, "{load:?}");
     }
+}
+
+#[test]
+fn a_session_without_its_goods_is_lost() {
+    let history = history(
+        "whole A 1 book,lamp\nempty A 2 book,lamp\nhalf A 3 book,lamp\n== killed\nwhole B 1 book,lamp\nempty B 2\nhalf B 3 book",
+    );
+    let fates = fates(&history, "killed");
+    assert_eq!(fates.kept.into_iter().collect::<Vec<_>>(), ["whole"]);
+    assert_eq!(
+        fates.lost.into_iter().collect::<Vec<_>>(),
+        ["empty", "half"]
+    );
 }
 
 #[test]

@@ -67,17 +67,11 @@ fn seen(history: &History) -> Option<Seen> {
 impl Seen {
     fn observed(&self) -> String {
         format!(
-            "{} lost; of the others {} kept",
-            of(
-                self.dead_lost,
-                self.dead_total,
-                &format!("session of {}", self.dead)
-            )
-            .replace(
-                &format!("session of {}s", self.dead),
-                &format!("sessions of {}", self.dead)
-            ),
-            of(self.other_kept, self.other_total, "session"),
+            "{} on {} lost; of the others {} of {} kept",
+            of(self.dead_lost, self.dead_total, "session"),
+            self.dead,
+            self.other_kept,
+            self.other_total,
         )
     }
 
@@ -143,7 +137,7 @@ impl Scenario for KillNode {
             Verdict::Refuted
         };
         let why = format!(
-            "each session lives in the memory of one server only: {} of {} browsers had theirs on {}, which got SIGKILL, and came back to an empty cart elsewhere",
+            "each session lives in the memory of one server only: {} of {} browsers had theirs on {}, which got SIGKILL, and found their carts empty when they came back",
             seen.dead_lost,
             seen.dead_total + seen.other_total,
             seen.dead
