@@ -200,7 +200,7 @@ fn wrong_settings_are_usage_errors() {
     for (arguments, said) in [
         ("up --mode stiky", "there is no mode `stiky`"),
         ("up --lisen 127.0.0.1:1", "--listen"),
-        ("up --tomcat-a nowhere", "nowhere"),
+        ("up --tomcat-a nowhere", "in `tomcat_a`; write IP:PORT"),
     ] {
         let output = run(arguments.split(' '), folder.path());
         let error = text(&output.stderr);

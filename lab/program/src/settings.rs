@@ -485,7 +485,14 @@ impl Settings {
             .lines()
             .find_map(|l| l.strip_prefix("in ").map(|p| format!(" in {p}")))
             .unwrap_or_default();
-        Failure::Usage(format!("{place}{message}{path}{}", did_you_mean(hint)))
+        // The standard library's words for a text that is no `SocketAddr`.
+        let cure = if message.starts_with("invalid socket address") {
+            "; write IP:PORT, such as 127.0.0.1:8080"
+        } else {
+            ""
+        };
+        let hint = did_you_mean(hint);
+        Failure::Usage(format!("{place}{message}{path}{cure}{hint}"))
     }
 }
 
