@@ -1,6 +1,7 @@
 //! The command line of `lab`, which also carries the other three programs.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
@@ -55,6 +56,12 @@ fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
             "no command was given; `lab --help` lists them".to_owned(),
         )),
     }
+}
+
+/// Writes to standard output. Whoever reads may have read enough (`lab list | head -1`): that is no failure.
+pub fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// The clap command, for help, completions and manual pages.

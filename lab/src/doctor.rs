@@ -26,7 +26,7 @@ pub const PROGRAM: Program = Program {
 };
 
 /// The version of the JSON that `--json` prints.
-pub const SCHEMA: &str = "lnmt-doctor/1";
+pub const SCHEMA: &str = "lnmt-lab/doctor/1";
 
 /// Files the stage needs at once: two sockets a visitor for a few thousand visitors, and the nodes' own.
 const OPEN_FILES_NEEDED: u64 = 4096;

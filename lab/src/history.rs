@@ -3,6 +3,9 @@
 //! Every outcome is one of three: `ok` (an answer that says what was done), `fail` (certainly not done) or `unknown`
 //! (a timeout, a broken connection, a 5xx: perhaps done). Nothing may be called lost that was never acknowledged.
 
+#[cfg(test)]
+pub(crate) mod script;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};

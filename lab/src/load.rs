@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 use self::schedule::Schedule;
 use self::tally::{Tally, Total};
 use self::user::{DUE_WAITING, Habits};
+use crate::cli::say;
 use crate::client::{Browser, Site};
 use crate::history::{Recorder, Request};
 use crate::mode::Mode;
@@ -229,9 +230,9 @@ fn show(
     std::fs::write(&path, &json)
         .map_err(|e| Failure::environment(format!("cannot write {}", path.display()), e))?;
     if as_json {
-        println!("{json}");
+        say(&(json + "\n"));
     } else {
-        print!("{}", total.table());
+        say(&total.table());
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! `lab run`: plays scenarios, each on a fresh stage or all on somebody else's site, and prints the verdicts.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -12,6 +11,7 @@ use program::signals::Signals;
 
 use crate::check;
 use crate::check::anomaly::Watch;
+use crate::cli::say;
 use crate::client::Site;
 use crate::history::{Change, History, Recorder};
 use crate::mode::Mode;
@@ -53,7 +53,7 @@ pub fn command() -> Command {
         .arg(dir_argument())
         .arg(flag("json", "Print JSON instead of a table"))
         .arg(flag("markdown", "Print the table as Markdown").conflicts_with("json"))
-        .arg(flag("verbose", "Say where logs and histories are, and print every node's settings").short('v'))
+        .arg(flag("verbose", "Say how many requests each scenario made and where its logs and history are").short('v'))
 }
 
 /// The arguments that choose somebody else's site, for `run` and `load`.
@@ -139,18 +139,12 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
 
 /// `lab list`.
 pub fn list() -> ExitCode {
-    let mut out = std::io::stdout().lock();
     for scenario in scenario::all() {
         let about = scenario.about();
-        let line = writeln!(
-            out,
-            "{:30} {:20} {:15} {}",
+        say(&format!(
+            "{:30} {:20} {:15} {}\n",
             about.name, about.claim, about.mode, about.statement
-        );
-        if line.is_err() {
-            // Whoever read has read enough.
-            break;
-        }
+        ));
     }
     ExitCode::SUCCESS
 }
@@ -210,14 +204,14 @@ async fn run_all(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         };
         write_result(&folder, &document)?;
         if number + 1 == chosen.len() && matches.get_flag("json") {
-            println!("{}", json(&document)?);
+            say(&(json(&document)? + "\n"));
         }
     }
     let summary = Summary::of(&rows);
     if matches.get_flag("markdown") {
-        print!("{}", report::markdown(&rows));
+        say(&report::markdown(&rows));
     } else if !matches.get_flag("json") {
-        print!("{}", report::table(&rows, terminal_width()));
+        say(&report::table(&rows, terminal_width()));
     }
     eprintln!("lab: {summary}; `--seed {seed}` plays the same again");
     Ok(ExitCode::from(summary.exit_code()))

@@ -273,3 +273,6 @@ pub(crate) fn sequence(nodes: impl Iterator<Item = impl AsRef<str>>) -> String {
     let letters: Vec<String> = nodes.map(|node| short(node.as_ref())).collect();
     letters.join(" ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,8 @@ pub struct Event {
 pub enum What {
     /// It answers; its process id.
     Up(u32),
+    /// It was started again and answers; its new process id.
+    Restarted(u32),
     /// It ended, with its last words.
     Down(Ended, String),
 }
@@ -49,6 +51,7 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
             What::Up(id) => write!(f, "{:8} up    process {id}", self.node),
+            What::Restarted(id) => write!(f, "{:8} restarted, process {id}", self.node),
             What::Down(_, words) => write!(f, "{:8} down  {words}", self.node),
         }
     }
@@ -93,7 +96,7 @@ impl Stage {
             stage.children.insert(node.name.clone(), child);
         }
         for node in &nodes {
-            stage.announce(node).await?;
+            stage.announce(node, What::Up).await?;
         }
         Ok((stage, receiver))
     }
@@ -144,7 +147,7 @@ impl Stage {
         ended.map_err(|e| Failure::environment(format!("cannot stop {name}"), e))
     }
 
-    /// Starts a node that has ended, at its old place, and waits until it answers.
+    /// Starts a node that has ended, at its old place, or one that is new, and waits until it answers.
     pub async fn start_again(&mut self, name: &str) -> Result<(), Failure> {
         let node = self
             .topology
@@ -152,8 +155,9 @@ impl Stage {
             .cloned()
             .ok_or_else(|| Failure::Failed(format!("there is no node {name} on this stage")))?;
         let child = self.launch(&node).await?;
-        self.children.insert(node.name.clone(), child);
-        self.announce(&node).await
+        let known = self.children.insert(node.name.clone(), child).is_some();
+        let what = if known { What::Restarted } else { What::Up };
+        self.announce(&node, what).await
     }
 
     /// Starts one more application server and lets the proxy read its file again. Says the new node's name.
@@ -215,13 +219,13 @@ impl Stage {
     }
 
     /// Waits until the node answers, then says so, and will say when it ends.
-    async fn announce(&self, node: &Node) -> Result<(), Failure> {
+    async fn announce(&self, node: &Node, what: fn(u32) -> What) -> Result<(), Failure> {
         let child = self.child(&node.name)?;
         child.ready(node.place.admin, READY_AT_MOST).await?;
         let events = self.events.clone();
         let up = Event {
             node: node.name.clone(),
-            what: What::Up(child.id()),
+            what: what(child.id()),
         };
         let mut end = child.end();
         let log = child.log().to_owned();

@@ -11,6 +11,7 @@ use program::{Failure, Kind, Program, Setting};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::cli::say;
 use crate::mode::Mode;
 use crate::process::Ended;
 use crate::stage::{self, Event, Stage, What, folder, holder};
@@ -213,8 +214,8 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
     take_plain_mode(&mut settings)?;
     let config: Config = settings.config()?;
     match settings.action {
-        Action::PrintConfig => print!("{}", settings.print(&config)?),
-        Action::TestConfig => println!("the settings are fine"),
+        Action::PrintConfig => say(&settings.print(&config)?),
+        Action::TestConfig => say("the settings are fine\n"),
         Action::Healthcheck => program::healthcheck::http(config.admin, "/readyz")?,
         Action::Serve => {
             let runtime = tokio::runtime::Runtime::new()
@@ -251,7 +252,7 @@ async fn up(config: Config) -> Result<ExitCode, Failure> {
         started = start => started?,
         request = signals.stop() => return Ok(exit_code(request)),
     };
-    print!("{}", welcome(&config, &stage));
+    say(&welcome(&config, &stage));
     let request = show_events(&config, &mut stage, &mut events, &mut signals).await?;
     eprintln!("lab: stopping …");
     for (node, ended) in stage.stop().await {
@@ -286,7 +287,7 @@ async fn show_events(
         let Some(event) = event else {
             return Err(Failure::Failed("the stage is gone".to_owned()));
         };
-        println!("{}", line(&event));
+        say(&format!("{}\n", line(&event)));
         if config.restart && matches!(event.what, What::Down(..)) {
             let started = tokio::select! {
                 request = signals.stop() => return Ok(request),
@@ -331,11 +332,14 @@ fn welcome(config: &Config, stage: &Stage) -> String {
     row("page", &format!("http://{proxy}/jsp/"));
     row("alias", &format!("http://{proxy}/test/"));
     row("all pages", &format!("http://{proxy}/"));
-    for node in stage.topology().nodes.iter().rev() {
-        let place = node.place;
+    for (node, place) in ["proxy", "TomcatA", "TomcatB", "n1", "n2"]
+        .iter()
+        .zip(config.places())
+    {
+        let listen = place.listen.to_string();
         row(
-            &node.name,
-            &format!("{}  status http://{}/status", place.listen, place.admin),
+            node,
+            &format!("{listen:<16} status http://{}/status", place.admin),
         );
     }
     row("files", &stage.folder().display().to_string());

@@ -57,12 +57,12 @@ fn wait_for_output(folder: &Path, wanted: &str) {
     }
 }
 
-/// The process id in the line `… NODE up process ID`, the last there is.
+/// The process id in the line `… NODE up process ID` or `… restarted, process ID`, the last there is.
 fn process_of(folder: &Path, node: &str) -> u32 {
     let output = output(folder);
     let line = output.lines().rfind(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        words.get(1) == Some(&node) && words.get(2) == Some(&"up")
+        words.get(1) == Some(&node) && words.get(3) == Some(&"process")
     });
     let id = line.and_then(|line| line.split_whitespace().last()?.parse().ok());
     id.unwrap_or_else(|| panic!("{node} is not up:\n{output}"))

@@ -1,52 +1,7 @@
 //! The questions of `check.rs`, each with histories that answer it in every way.
 
 use super::{alternation, failures, fates, homes, load, moved, nodes, session_ids, skew, unknowns};
-use crate::history::{Answer, Ask, Entry, History, Outcome, Request, SessionSeen, Value};
-
-/// A history from lines `who node id goods`; `-` is no answer, `!` a certain failure, `== name` a mark.
-fn history(text: &str) -> History {
-    let entries = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let entries = entries.enumerate().map(|(at, line)| {
-        let at_us = at as u64;
-        if let Some(name) = line.strip_prefix("== ") {
-            return Entry::Mark {
-                at_us,
-                name: name.into(),
-            };
-        }
-        let words: Vec<&str> = line.split(' ').collect();
-        let outcome = match words[1] {
-            "-" => Outcome::Unknown("timeout".into()),
-            "!" => Outcome::Fail("refused".into()),
-            node => Outcome::Ok(Answer {
-                status: 200,
-                node: Some(node.into()),
-                session: words.get(2).map(|id| SessionSeen {
-                    id: (*id).into(),
-                    is_new: false,
-                    max_inactive: 1800,
-                }),
-                value: words.get(3).map_or(Value::Nothing, |goods| {
-                    Value::List(goods.split(',').map(str::to_owned).collect())
-                }),
-                ..Answer::default()
-            }),
-        };
-        Entry::Request(Box::new(Request {
-            at_us,
-            latency_us: 1,
-            who: words[0].into(),
-            from: None,
-            what: Ask::Session,
-            sent_session: None,
-            outcome,
-        }))
-    });
-    History {
-        entries: entries.collect(),
-        dropped: 0,
-    }
-}
+use crate::history::script::history;
 
 #[test]
 fn alternation_is_strict_none_or_between() {
@@ -55,9 +10,9 @@ fn alternation_is_strict_none_or_between() {
         ("b A\nb A\nb A", false, true),
         ("b A\nb B\nb B\nb A", false, false),
         ("b A", false, true),
-        ("b -", false, false),
+        ("b ?", false, false),
         // An answer that never came breaks nothing and proves nothing.
-        ("b A\nb -\nb B", true, false),
+        ("b A\nb ?\nb B", true, false),
     ] {
         let found = alternation(history(text).requests());
         assert_eq!((found.strict(), found.none()), (strict, none), "{text}");
@@ -66,7 +21,7 @@ fn alternation_is_strict_none_or_between() {
 
 #[test]
 fn nodes_ids_and_load_are_counted() {
-    let history = history("b A 1\nc B 2\nb A 1\nc - \nd ! ");
+    let history = history("b A 1\nc B 2\nb A 1\nc ?\nd !");
     assert_eq!(
         nodes(history.requests()).into_iter().collect::<Vec<_>>(),
         ["A", "B"]
@@ -109,7 +64,7 @@ fn a_session_without_its_goods_is_lost() {
 #[test]
 fn sessions_are_kept_lost_or_nobody_knows() {
     let history = history(
-        "kept A 1\nlost A 2\nmute A 3\nnone A 4\nlate B 5\n== killed\nkept B 1\nlost B 9\nmute -\nnone B\nlate -\nlate B 5\nnew B 7",
+        "kept A 1\nlost A 2\nmute A 3\nnone A 4\nlate B 5\n== killed\nkept B 1\nlost B 9\nmute ?\nnone B\nlate ?\nlate B 5\nnew B 7",
     );
     let fates = fates(&history, "killed");
     let of = |set: &std::collections::BTreeSet<String>| {

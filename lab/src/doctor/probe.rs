@@ -9,6 +9,7 @@ use program::sockets;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Address, Evidence};
+use crate::stage::holder;
 use crate::up;
 
 /// The group and port of Tomcat's cluster membership (`McastService`).
@@ -45,9 +46,7 @@ pub fn look() -> Evidence {
 }
 
 fn wanted(node: &'static str, address: SocketAddr, setting: &'static str) -> Address {
-    let free = TcpListener::bind(address)
-        .map(drop)
-        .map_err(|e| e.to_string());
+    let free = holder::taken(address).map_or(Ok(()), Err);
     Address {
         node,
         address,

@@ -94,7 +94,7 @@ impl Scenario for TwoBrowsers {
                 first.ask(Ask::Session).await;
                 second.ask(Ask::Session).await;
             }
-            let mut window = first.window("window of first");
+            let mut window = first.window("window");
             window.ask(Ask::Session).await;
             Ok(())
         })
@@ -103,7 +103,7 @@ impl Scenario for TwoBrowsers {
     fn judge(&self, history: &History) -> Finding {
         let servers = nodes(history.requests());
         let [first, second, window] =
-            ["first", "second", "window of first"].map(|who| session_ids(history.of(who)));
+            ["first", "second", "window"].map(|who| session_ids(history.of(who)));
         if first.is_empty() || second.is_empty() {
             return Finding::unknown("one of the browsers never got a session");
         }
