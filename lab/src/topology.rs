@@ -85,6 +85,8 @@ pub struct Topology {
     pub mode: Mode,
     /// Log level or filter of every node.
     pub log: String,
+    /// Whether the proxy writes a line for each request into its log.
+    pub access_log: bool,
     /// What the proxy signs its sticky cookie with.
     #[serde(skip)]
     pub sticky_key: String,
@@ -103,6 +105,7 @@ impl Topology {
         Self {
             mode,
             log: "info".to_owned(),
+            access_log: true,
             sticky_key: new_key(),
             nodes: vec![
                 Node::new("n1", Kind::Sessiond, n1),
@@ -126,6 +129,7 @@ impl Topology {
         Ok(Self {
             mode,
             log: "info".to_owned(),
+            access_log: false,
             sticky_key: new_key(),
             nodes,
         })
@@ -199,6 +203,8 @@ impl Topology {
             self.mode,
             peers.join(", ")
         );
+        let access_log = if self.access_log { "stdout" } else { "off" };
+        let _ = writeln!(file, "access_log = \"{access_log}\"");
         // A server that was down is tried again soon, or everybody would wait for nginx's 10 seconds.
         let _ = writeln!(file, "fail_timeout = \"1s\"");
         // The key outlives the proxy's process, and with it what binds browsers to servers.
