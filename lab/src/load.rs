@@ -240,13 +240,13 @@ fn show(
 /// 1 for anomalies that the mode excludes, or when nothing was answered.
 fn exit_code(plan: &Plan, total: &Total) -> u8 {
     let seen = &total.anomalies;
-    let never = seen.a2 + seen.a3 + seen.a4 + seen.a7;
+    let never = seen.a2 + seen.a4 + seen.a7;
     let excluded = match plan.mode {
         // Nothing was promised.
         None => 0,
-        // Every hop loses the session; that is the lesson.
+        // Every hop loses the session, and a logout may reach the server that does not know it; that is the lesson.
         Some(Mode::RoundRobin) => never,
-        Some(Mode::IpHash | Mode::SessionSticky) => never + seen.a1 + seen.a10,
+        Some(Mode::IpHash | Mode::SessionSticky) => never + seen.a1 + seen.a3 + seen.a10,
     };
     u8::from(excluded > 0 || total.all.ok == 0)
 }
