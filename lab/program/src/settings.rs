@@ -446,7 +446,9 @@ impl Settings {
             .map_err(|e| Failure::Failed(format!("cannot print the configuration: {e}")))?;
         let mut lines = Vec::new();
         walk(&Value::Table(table), String::new(), &mut |path, value| {
-            let shown = if self.secrets.iter().any(|s| s == path) {
+            // A table that repeats the setting further down (`upstream.0.sticky.key`) repeats the secret.
+            let secret = |s: &String| path == s || path.ends_with(&format!(".{s}"));
+            let shown = if self.secrets.iter().any(secret) {
                 "\"(hidden)\"".to_owned()
             } else {
                 value.to_string()
@@ -668,6 +670,24 @@ mod tests {
         assert!(
             printed.parse::<toml::Table>().is_ok(),
             "what is printed is TOML:\n{printed}"
+        );
+    }
+
+    #[test]
+    fn secrets_are_hidden_wherever_they_stand() {
+        const SECRET: Program = Program {
+            settings: &[Setting::new("key", Kind::Secret, "SECRET", "").at("cookie.key")],
+            ..PROGRAM
+        };
+        let settings = SECRET.settings(arguments("")).expect("valid");
+        let config: toml::Table = "[cookie]\nkey = \"s3cret\"\nmonkey = \"seen\"\n[[group]]\n[group.cookie]\nkey = \"s3cret\""
+            .parse()
+            .expect("TOML");
+        let printed = settings.print(&config).expect("printable");
+        assert_eq!(printed.matches("(hidden)").count(), 2, "{printed}");
+        assert!(
+            !printed.contains("s3cret") && printed.contains("seen"),
+            "{printed}"
         );
     }
 

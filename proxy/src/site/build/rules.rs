@@ -61,7 +61,7 @@ pub(super) fn check_server(path: &str, server: &ServerEntry, balance: BalanceNam
 
 /// The sticky cookie, signed with a key of so many bytes.
 pub(super) fn check_sticky(path: &str, sticky: &StickyConfig, key: usize) -> Result<()> {
-    let at = |name: &str| format!("{path}.sticky.{name}");
+    let at = |name: &str| format!("{path}.{name}");
     if sticky.cookie.is_empty() || !sticky.cookie.bytes().all(is_token) {
         return refuse(
             at("cookie"),
@@ -116,7 +116,7 @@ pub(super) fn check(path: &str, check: &CheckConfig) -> Result<Option<ActiveChec
             path: check.path.as_str().into(),
         },
     };
-    let at = |name: &str| format!("{path}.check.{name}");
+    let at = |name: &str| format!("{path}.{name}");
     if !check.path.starts_with('/') || !check.path.bytes().all(|b| b.is_ascii_graphic()) {
         return refuse(
             at("path"),

@@ -8,7 +8,7 @@ use crate::balance::Method;
 use crate::balance::consistent::Ring;
 use crate::balance::hash::KeyPattern;
 use crate::binding::Binding;
-use crate::config::{BalanceName, Config, ServerEntry, UpstreamConfig};
+use crate::config::{BalanceName, Config, ServerEntry, UpstreamConfig, UpstreamEntry};
 use crate::learn::Learn;
 use crate::route::Route;
 use crate::site::{SiteError, Surroundings};
@@ -40,10 +40,20 @@ pub(super) fn upstream(
     surroundings: &Surroundings<'_>,
 ) -> Result<Arc<Upstream>> {
     let path = format!("upstream.{place}");
-    let check = rules::check(&path, group.check.as_ref().unwrap_or(&config.check))?;
+    let (check_path, check) = match &group.check {
+        Some(own) => (format!("{path}.check"), own),
+        None => ("check".to_owned(), &config.check),
+    };
+    let check = rules::check(&check_path, check)?;
+    let simple = matches!(config.upstream.first(), Some(UpstreamEntry::Server(_)));
     let maker = Maker {
         config,
         group,
+        servers: if simple && place == 0 {
+            "upstream".to_owned()
+        } else {
+            format!("{path}.server")
+        },
         path,
         surroundings,
         balance: group.balance.unwrap_or_else(|| config.balance()),
@@ -72,6 +82,8 @@ struct Maker<'a> {
     group: &'a UpstreamConfig,
     /// Of the group, for errors.
     path: String,
+    /// Of its servers.
+    servers: String,
     surroundings: &'a Surroundings<'a>,
     balance: BalanceName,
     before: Option<&'a Arc<Upstream>>,
@@ -83,7 +95,7 @@ impl Maker<'_> {
     fn peers(&self) -> Result<Vec<Peer>> {
         let mut peers: Vec<Peer> = Vec::new();
         for (number, server) in self.group.server.iter().enumerate() {
-            let path = format!("{}.server.{number}", self.path);
+            let path = format!("{}.{number}", self.servers);
             rules::check_server(&path, server, self.balance)?;
             for peer in self.peers_of(&path, server)? {
                 if peers.iter().any(|p| p.name == peer.name) {
@@ -227,12 +239,15 @@ impl Maker<'_> {
     }
 
     fn sticky(&self, peers: &[Peer]) -> Result<Sticky> {
-        let sticky = self.group.sticky.as_ref().unwrap_or(&self.config.sticky);
+        let (path, sticky) = match &self.group.sticky {
+            Some(own) => (format!("{}.sticky", self.path), own),
+            None => ("sticky".to_owned(), &self.config.sticky),
+        };
         let key = match sticky.key.as_bytes() {
             [] => self.surroundings.sticky_key,
             key => key,
         };
-        rules::check_sticky(&self.path, sticky, key.len())?;
+        rules::check_sticky(&path, sticky, key.len())?;
         let named = peers.iter().map(|peer| Nameable {
             id: &peer.id,
             name: &peer.name,
@@ -247,7 +262,7 @@ impl Maker<'_> {
         let named = |s: &ServerEntry| !s.route.is_empty() || !s.id.is_empty();
         if !servers.is_empty() && !servers.iter().any(named) {
             return refuse(
-                format!("{}.server", self.path),
+                self.servers.as_str(),
                 "balance = \"route\" follows the route in the session id, and no server has one; write route= (Tomcat's jvmRoute) behind each",
             );
         }
