@@ -48,7 +48,7 @@ fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     match matches.subcommand() {
         Some(("run", matches)) => run::run(matches),
         Some(("load", matches)) => load::run(matches),
-        Some(("list", _)) => Ok(run::list()),
+        Some(("list", matches)) => run::list(matches),
         Some((other, _)) => Err(Failure::Usage(format!(
             "there is no command `{other}`; `lab --help` lists them"
         ))),
@@ -82,7 +82,7 @@ pub fn command() -> Command {
         .subcommand(up::PROGRAM.command().name("up"))
         .subcommand(run::command())
         .subcommand(load::command())
-        .subcommand(Command::new("list").about("Lists the experiments with their claims and modes"))
+        .subcommand(run::list_command())
         .subcommand(doctor::PROGRAM.command().name("doctor"))
         .subcommand(carried("proxy", "The proxy (`lab proxy --help`)"))
         .subcommand(carried("appserver", "The application server (`lab appserver --help`)"))

@@ -3,7 +3,7 @@
 //! ```text
 //!              topology.rs  which nodes, where, with which settings file
 //!                  │
-//!   browsers       ▼                                                         
+//!   browsers       ▼
 //!  client.rs ──► stage.rs ── process.rs ── leash ─► proxy, TomcatA, TomcatB, n1, n2
 //!      │           │ kill, restart, add             (real processes; none outlives the lab)
 //!      ▼           ▼

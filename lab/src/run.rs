@@ -19,6 +19,9 @@ use crate::report::{self, Document, Row, Summary};
 use crate::scenario::{self, About, Finding, Play, Scenario};
 use crate::stage::{self, Stage, folder};
 
+/// The name and version of the JSON that `lab list --json` prints.
+pub const LIST_SCHEMA: &str = "lnmt-lab/list/1";
+
 /// Where scenarios play.
 #[derive(Debug, Clone)]
 enum Ground {
@@ -137,16 +140,35 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     runtime.block_on(run_all(matches))
 }
 
+/// The clap command of `lab list`.
+pub fn list_command() -> Command {
+    let json = Arg::new("json")
+        .long("json")
+        .action(ArgAction::SetTrue)
+        .help("Print JSON instead of a table");
+    Command::new("list")
+        .about("Lists the experiments with their claims and modes")
+        .arg(json)
+}
+
 /// `lab list`.
-pub fn list() -> ExitCode {
-    for scenario in scenario::all() {
-        let about = scenario.about();
+pub fn list(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let abouts: Vec<About> = scenario::all()
+        .iter()
+        .map(|scenario| scenario.about())
+        .collect();
+    if matches.get_flag("json") {
+        let list = serde_json::json!({ "schema": LIST_SCHEMA, "scenarios": abouts });
+        say(&format!("{list:#}\n"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for about in abouts {
         say(&format!(
             "{:30} {:20} {:15} {}\n",
             about.name, about.claim, about.mode, about.statement
         ));
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn run_all(matches: &ArgMatches) -> Result<ExitCode, Failure> {

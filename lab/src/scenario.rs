@@ -53,9 +53,10 @@ impl Verdict {
 }
 
 /// What a scenario is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct About {
     /// Its name on the command line, such as `alternates` or `kill-node-ip_hash`.
+    #[serde(rename = "scenario")]
     pub name: String,
     /// The claim of the article (`C1`), or the fault of the expectation table (`kill app node`).
     pub claim: &'static str,
@@ -66,6 +67,7 @@ pub struct About {
     /// What the real systems do, and so what we expect to see.
     pub expected: &'static str,
     /// The verdict that follows when they do.
+    #[serde(rename = "expected_verdict")]
     pub verdict: Verdict,
     /// Whether it starts, kills or configures nodes, or visits pages beside the context, and so needs a stage of the lab.
     pub needs_stage: bool,

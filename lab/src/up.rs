@@ -253,6 +253,7 @@ async fn up(config: Config) -> Result<ExitCode, Failure> {
         request = signals.stop() => return Ok(exit_code(request)),
     };
     say(&welcome(&config, &stage));
+    say(&line(&format!("{:8} {}", "mode", config.mode)));
     let request = show_events(&config, &mut stage, &mut events, &mut signals).await?;
     eprintln!("lab: stopping …");
     for (node, ended) in stage.stop().await {
@@ -287,7 +288,7 @@ async fn show_events(
         let Some(event) = event else {
             return Err(Failure::Failed("the stage is gone".to_owned()));
         };
-        say(&format!("{}\n", line(&event)));
+        say(&line(&event.to_string()));
         if config.restart && matches!(event.what, What::Down(..)) {
             let started = tokio::select! {
                 request = signals.stop() => return Ok(request),
@@ -301,9 +302,9 @@ async fn show_events(
     }
 }
 
-fn line(event: &Event) -> String {
+fn line(event: &str) -> String {
     let now = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
-    format!("{now}  {event}")
+    format!("{now}  {event}\n")
 }
 
 fn refuse_taken_ports(config: &Config) -> Result<(), Failure> {

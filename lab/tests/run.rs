@@ -139,4 +139,10 @@ fn list_names_every_scenario() {
     ] {
         assert!(list.contains(word), "{word} is in\n{list}");
     }
+    let output = run(["list", "--json"], folder.path());
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["schema"], "lnmt-lab/list/1");
+    let scenarios = json["scenarios"].as_array().expect("scenarios");
+    assert_eq!(scenarios.len(), list.lines().count());
+    assert_eq!(scenarios[0]["expected_verdict"], "confirmed", "{json:#}");
 }

@@ -130,7 +130,7 @@ fn the_mode_of_the_environment_holds_and_a_dead_node_is_started_again() {
     command.env("MODE", "ip_hash");
     let mut running = Running::start(command, folder.path());
     wait_for_output(folder.path(), "proxy    up");
-    wait_for_output(folder.path(), "mode      ip_hash");
+    wait_for_output(folder.path(), "  mode     ip_hash\n");
     let before = process_of(folder.path(), "n1");
     signal(before, "-KILL");
     wait_for_output(folder.path(), "n1       down");

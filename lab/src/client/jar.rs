@@ -205,4 +205,30 @@ mod tests {
             assert_eq!(default_path(path), default, "{path}");
         }
     }
+
+    proptest::proptest! {
+        /// Whatever a server sends: no panic, a bounded jar, and what goes back is a list of pairs without line breaks.
+        #[test]
+        fn any_line_is_survived(lines in proptest::collection::vec("\\PC{0,40}", 0..80), path in "/[a-z/]{0,10}") {
+            let mut jar = Jar::default();
+            for (now, line) in (0..).zip(&lines) {
+                jar.set(line, "h", &path, now);
+            }
+            proptest::prop_assert!(jar.names().len() <= COOKIES_MAX);
+            if let Some(field) = jar.field(&path, 100) {
+                proptest::prop_assert!(!field.contains(['\r', '\n']), "{field:?}");
+            }
+        }
+
+        /// A cookie goes back to its own path and to everything below it, and nowhere else.
+        #[test]
+        fn a_cookie_stays_below_its_path(path in "/[a-c]{1,3}", below in "(/[a-c]{0,3}){0,2}", beside in "[a-c]{1,3}") {
+            let mut jar = Jar::default();
+            jar.set(&format!("a=1; Path={path}"), "h", "/", 0);
+            let inside = format!("{path}{below}");
+            proptest::prop_assert!(jar.field(&inside, 0).is_some());
+            let other = format!("{path}{beside}");
+            proptest::prop_assert!(jar.field(&other, 0).is_none(), "{}", other);
+        }
+    }
 }

@@ -184,4 +184,15 @@ mod tests {
             }
         }
     }
+
+    proptest::proptest! {
+        /// Whatever a site answers: no panic, and nothing is called ok that names no node and no session.
+        #[test]
+        fn any_body_is_survived(body in "\\PC{0,200}", page in proptest::bool::ANY) {
+            let ask = if page { Ask::Page { path: "/jsp/".into() } } else { Ask::Session };
+            if let Outcome::Ok(answer) = outcome(&ask, &answered(200, &body), "JSESSIONID") {
+                proptest::prop_assert!(!page || answer.session.is_some());
+            }
+        }
+    }
 }

@@ -258,7 +258,7 @@ impl Total {
     pub fn table(&self) -> String {
         let all = &self.all;
         let mut text = String::new();
-        let mut row = |name: &str, value: String| text.push_str(&format!("{name:<16} {value}\n"));
+        let mut row = |name: &str, value: String| text.push_str(&format!("{name:<18} {value}\n"));
         row(
             "requests",
             format!(
