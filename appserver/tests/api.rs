@@ -75,11 +75,11 @@ fn every_call_answers_as_the_contract_says() {
         json!({"k": "v w", "list": ["a", "b"], "count": 2, "user": "bob"})
     );
 
-    let before = browser.clone();
+    let mut before = browser.clone();
     let logout = browser.post("/jsp/api/logout", "").json();
     assert_eq!(logout, json!({"node": "TomcatA", "session": null}));
     assert_eq!(
-        before.clone().get("/jsp/api/get?name=k").json()["session"],
+        before.get("/jsp/api/get?name=k").json()["session"],
         Json::Null
     );
 }

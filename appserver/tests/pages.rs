@@ -166,7 +166,7 @@ fn logging_in_changes_the_id_and_logging_out_ends_the_session() {
     let node = Node::start();
     let mut browser = node.browser();
     browser.post("/jsp/cart", "good=Tea");
-    let before = browser.clone();
+    let mut before = browser.clone();
     let login = browser.post("/jsp/login", "user=%3Cb%3EB%C3%B6b");
     assert_eq!(
         (login.status, login.field("location")),
@@ -183,20 +183,20 @@ fn logging_in_changes_the_id_and_logging_out_ends_the_session() {
         browser.get("/jsp/cart").body.contains("<li>Tea</li>"),
         "the cart is kept"
     );
-    let planted = before.clone().get("/jsp/login");
+    let planted = before.get("/jsp/login");
     assert!(
         planted.body.contains("You are not logged in"),
         "{}",
         planted.body
     );
 
-    let after_login = browser.clone();
+    let mut after_login = browser.clone();
     let logout = browser.post("/jsp/logout", "");
     assert_eq!(
         (logout.status, logout.field("location")),
         (303, Some("/jsp/login"))
     );
-    let gone = after_login.clone().get("/jsp/login");
+    let gone = after_login.get("/jsp/login");
     assert!(gone.body.contains("does not know"), "{}", gone.body);
     assert_eq!(browser.post("/jsp/login", "user=").status, 400);
 }
