@@ -96,6 +96,8 @@ pub struct Attempt {
     pub presented: Presented,
     /// The last choice.
     pub choice: Option<Choice>,
+    /// Of the methods that hash a key.
+    key: Option<hash::Key>,
     /// Hash so far, of the methods that hash again.
     hash: u32,
     /// How many hashes went into it.
@@ -113,6 +115,7 @@ impl Default for Attempt {
             tries: 0,
             presented: Presented::Unread,
             choice: None,
+            key: None,
             hash: 0,
             hashes: 0,
             misses: 0,
@@ -273,11 +276,11 @@ impl Balancer {
         peer.health.succeeded(peer.max_fails, now)
     }
 
-    /// The attempt on this peer failed in a way that counts (see [`crate::retry::NextUpstream::counts`]).
+    /// The attempt on this peer failed in a way that counts (see [`crate::retry::NextUpstream::counts`]). Statistics are the
+    /// caller's ([`Counters::failed`](crate::upstream::Counters::failed)).
     pub fn failed(&mut self, peer: PeerIndex, now: Instant) -> Turn {
         self.round_robin.failed(&self.upstream, peer);
         let peer = &self.upstream.peers[peer];
-        peer.counters.failed(self.worker);
         if self.upstream.is_single() {
             return Turn::None;
         }

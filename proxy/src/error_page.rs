@@ -107,7 +107,7 @@ impl Pages {
 }
 
 /// An ETag as nginx makes it for a file.
-pub fn etag(changed: SystemTime, size: usize) -> HeaderValue {
+fn etag(changed: SystemTime, size: usize) -> HeaderValue {
     let since = changed
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);

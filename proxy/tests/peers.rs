@@ -329,6 +329,31 @@ fn a_retry_goes_on_from_the_hash_of_the_first_try() {
 }
 
 #[test]
+fn a_retry_keeps_the_key_though_fields_have_changed_since() {
+    for balance in ["hash", "consistent_hash"] {
+        let text = servers("1|1|1|1|1", 1, "max_fails=0")
+            + &format!("balance = \"{balance}\"\nhash_key = \"$http_key\"");
+        let site = site(&text);
+        for key in 0..32 {
+            let order = |change: bool| -> Vec<usize> {
+                let mut client = Client::new(&site);
+                client.field("key", &format!("u{key}"));
+                let mut attempt = Attempt::default();
+                let next = |client: &mut Client, attempt: &mut Attempt| {
+                    let peer = client.choose(attempt).expect("a peer").peer;
+                    if change {
+                        client.headers.clear();
+                    }
+                    peer
+                };
+                (0..3).map(|_| next(&mut client, &mut attempt)).collect()
+            };
+            assert_eq!(order(true), order(false), "{balance} u{key}");
+        }
+    }
+}
+
+#[test]
 fn consistent_hashing_moves_only_what_was_lost() {
     let text = servers("1|1|1|1", 1, "") + "balance = \"consistent_hash\"\nhash_key = \"$uri\"";
     let site = site(&text);

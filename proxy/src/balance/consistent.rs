@@ -67,17 +67,17 @@ fn base(server: &str) -> Hasher {
 /// a usable peer.
 pub(super) fn choose(
     upstream: &Upstream,
-    key: &KeyPattern,
+    pattern: &KeyPattern,
     ring: &Ring,
     facts: &Facts<'_>,
     attempt: &mut Attempt,
     now: Instant,
 ) -> Hit {
-    let mut hasher = Hasher::new();
-    if key.feed(facts, &mut hasher) == 0 || ring.points.is_empty() {
+    let key = *attempt.key.get_or_insert_with(|| pattern.key(facts));
+    if key.is_empty() || ring.points.is_empty() {
         return (None, Reason::RoundRobin);
     }
-    let first = ring.find(hasher.finalize());
+    let first = ring.find(key.checksum);
     while attempt.misses <= MAX_REHASHES {
         let (_, peer) = ring.points[(first + attempt.misses as usize) % ring.points.len()];
         let peer = PeerIndex::from(peer);

@@ -89,10 +89,41 @@ fn variable(name: &str) -> Result<Part, String> {
     })
 }
 
+/// The checksum of a key, made by the first choice and kept for the others: what the request goes on with may have lost fields
+/// that the key is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key {
+    pub(super) checksum: u32,
+    length: u64,
+}
+
+impl Key {
+    /// An empty key hashes nowhere.
+    pub(super) fn is_empty(self) -> bool {
+        self.length == 0
+    }
+
+    /// The checksum of a number in decimal with the key behind it.
+    fn behind(self, number: u32) -> u32 {
+        let mut fed = Fed {
+            hasher: Hasher::new(),
+            length: 0,
+        };
+        // Writing into a hasher does not fail.
+        let _infallible = write!(fed, "{number}");
+        let key = Hasher::new_with_initial_len(self.checksum, self.length);
+        fed.hasher.combine(&key);
+        fed.hasher.finalize()
+    }
+}
+
 impl KeyPattern {
-    /// Feeds the key to `hasher` and tells its length, without putting it together in memory.
-    pub(super) fn feed(&self, facts: &Facts<'_>, hasher: &mut Hasher) -> usize {
-        let mut fed = Fed { hasher, length: 0 };
+    /// The key of a request, without putting it together in memory.
+    pub(super) fn key(&self, facts: &Facts<'_>) -> Key {
+        let mut fed = Fed {
+            hasher: Hasher::new(),
+            length: 0,
+        };
         let (path, arguments) = facts.target.split_once('?').unwrap_or((facts.target, ""));
         for part in &self.parts {
             match part {
@@ -112,19 +143,22 @@ impl KeyPattern {
                 }
             }
         }
-        fed.length
+        Key {
+            checksum: fed.hasher.finalize(),
+            length: fed.length,
+        }
     }
 }
 
-struct Fed<'a> {
-    hasher: &'a mut Hasher,
-    length: usize,
+struct Fed {
+    hasher: Hasher,
+    length: u64,
 }
 
-impl Fed<'_> {
+impl Fed {
     fn bytes(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
-        self.length += bytes.len();
+        self.length += bytes.len() as u64;
     }
 
     fn lower_case(&mut self, bytes: &[u8]) {
@@ -139,7 +173,7 @@ impl Fed<'_> {
     }
 }
 
-impl Write for Fed<'_> {
+impl Write for Fed {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
         self.bytes(text.as_bytes());
         Ok(())
@@ -158,23 +192,22 @@ fn argument<'a>(arguments: &'a str, name: &str) -> &'a str {
 /// a usable peer.
 pub(super) fn choose(
     upstream: &Upstream,
-    key: &KeyPattern,
+    pattern: &KeyPattern,
     facts: &Facts<'_>,
     attempt: &mut Attempt,
     now: Instant,
 ) -> Hit {
+    let key = *attempt.key.get_or_insert_with(|| pattern.key(facts));
+    if key.is_empty() {
+        return (None, Reason::RoundRobin);
+    }
     while attempt.misses <= MAX_REHASHES {
-        let mut hasher = Hasher::new();
-        if attempt.hashes > 0 {
-            number(&mut hasher, attempt.hashes);
-        }
-        if key.feed(facts, &mut hasher) == 0 {
-            return (None, Reason::RoundRobin);
-        }
+        let checksum = match attempt.hashes {
+            0 => key.checksum,
+            number => key.behind(number),
+        };
         attempt.hashes += 1;
-        attempt.hash = attempt
-            .hash
-            .wrapping_add((hasher.finalize() >> 16) & 0x7fff);
+        attempt.hash = attempt.hash.wrapping_add((checksum >> 16) & 0x7fff);
         let Some(peer) = at_weight(upstream, attempt.hash) else {
             break;
         };
@@ -186,17 +219,10 @@ pub(super) fn choose(
     (None, attempt.reason(Reason::Hash))
 }
 
-/// Feeds a number in decimal.
-fn number(hasher: &mut Hasher, number: u32) {
-    let mut fed = Fed { hasher, length: 0 };
-    let _infallible = write!(fed, "{number}");
-}
-
 #[cfg(test)]
 mod tests {
     use super::KeyPattern;
     use crate::balance::Facts;
-    use crc32fast::Hasher;
     use http::{HeaderMap, HeaderValue, header};
 
     #[test]
@@ -224,10 +250,11 @@ mod tests {
             ("u:$http_x_user!", "u:ann!"),
         ] {
             let parsed: KeyPattern = pattern.parse().expect("a pattern");
-            let (mut fed, mut whole) = (Hasher::new(), Hasher::new());
-            assert_eq!(parsed.feed(&facts, &mut fed), key.len(), "{pattern}");
-            whole.update(key.as_bytes());
-            assert_eq!(fed.finalize(), whole.finalize(), "{pattern}");
+            let seen = parsed.key(&facts);
+            assert_eq!(seen.is_empty(), key.is_empty(), "{pattern}");
+            assert_eq!(seen.checksum, crc32fast::hash(key.as_bytes()), "{pattern}");
+            let behind = crc32fast::hash(format!("12{key}").as_bytes());
+            assert_eq!(seen.behind(12), behind, "{pattern}");
         }
     }
 
