@@ -66,10 +66,6 @@ pub struct Head {
     pub framing: Framing,
     /// The client wants the connection kept.
     pub keep_alive: bool,
-    /// A GET that asks for a WebSocket: if the answer is 101, what follows is no HTTP.
-    pub websocket: bool,
-    /// `Expect: 100-continue`.
-    pub expect_continue: bool,
 }
 
 /// What follows a head.
@@ -145,7 +141,6 @@ fn walk(bytes: &[u8], limits: &Limits) -> Step<Head> {
     if len > limits.head {
         return Err(Stop::Invalid(TOO_LARGE));
     }
-    let is_get = &bytes[line.method.clone()] == b"GET";
     let framing = fields.framing(line.http10)?;
     fields.check_host(line.http10)?;
     match &bytes[line.method.clone()] {
@@ -164,12 +159,6 @@ fn walk(bytes: &[u8], limits: &Limits) -> Step<Head> {
         http10: line.http10,
         framing,
         keep_alive: fields.keep_alive(line.http10),
-        websocket: fields.websocket
-            && fields.upgrade
-            && is_get
-            && !line.http10
-            && framing == Framing::None,
-        expect_continue: fields.expect_continue && !line.http10,
     })
 }
 

@@ -17,9 +17,6 @@ pub(super) struct Fields {
     coding: Coding,
     close: bool,
     keep: bool,
-    pub(super) upgrade: bool,
-    pub(super) websocket: bool,
-    pub(super) expect_continue: bool,
     pub(super) other_expectation: bool,
 }
 
@@ -92,12 +89,7 @@ impl Fields {
                 self.good_host = host::is_valid(value);
             }
             6 if name.eq_ignore_ascii_case(b"expect") => {
-                let expected = value.eq_ignore_ascii_case(b"100-continue");
-                self.expect_continue |= expected;
-                self.other_expectation |= !expected;
-            }
-            7 if name.eq_ignore_ascii_case(b"upgrade") => {
-                self.websocket |= value.eq_ignore_ascii_case(b"websocket");
+                self.other_expectation |= !value.eq_ignore_ascii_case(b"100-continue");
             }
             10 if name.eq_ignore_ascii_case(b"connection") => self.note_connection(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
@@ -116,7 +108,6 @@ impl Fields {
         for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep |= option.eq_ignore_ascii_case(b"keep-alive");
-            self.upgrade |= option.eq_ignore_ascii_case(b"upgrade");
         }
     }
 
