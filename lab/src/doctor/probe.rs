@@ -64,7 +64,10 @@ fn seen_client() -> std::io::Result<IpAddr> {
     Ok(listener.accept()?.1.ip())
 }
 
-/// Loopback, and the address that the kernel would use towards the group.
+/// So many interfaces are tried at most; a machine with many containers has a bridge for each network.
+const INTERFACES_MAX: usize = 8;
+
+/// An address of each interface: loopback, the one that the kernel would use towards the group, then the others.
 fn interfaces() -> Vec<Ipv4Addr> {
     let mut found = vec![Ipv4Addr::LOCALHOST];
     let outgoing = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
@@ -75,6 +78,30 @@ fn interfaces() -> Vec<Ipv4Addr> {
     {
         found.push(*address.ip());
     }
+    let table = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
+    for address in local_addresses(&table) {
+        if found.len() < INTERFACES_MAX && !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    found
+}
+
+/// This machine's own addresses in the kernel's routing table: a line with the address, then one that says
+/// `/32 host LOCAL`.
+fn local_addresses(table: &str) -> Vec<Ipv4Addr> {
+    let mut found = Vec::new();
+    let mut last = None;
+    for line in table.lines().map(str::trim) {
+        if let Some(address) = line.strip_prefix("|-- ") {
+            last = address.parse().ok();
+        } else if line == "/32 host LOCAL"
+            && let Some(address) = last
+        {
+            found.push(address);
+        }
+    }
+    found.dedup();
     found
 }
 
@@ -140,7 +167,19 @@ fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ask, seen_client};
+    use super::{ask, local_addresses, seen_client};
+
+    #[test]
+    fn own_addresses_are_found_in_the_routing_table() {
+        let table = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n\
+            |-- 127.0.0.0\n  /8 host LOCAL\n  |-- 127.0.0.1\n  /32 host LOCAL\n  |-- 127.255.255.255\n  /32 link BROADCAST\n\
+            |-- 172.17.0.1\n  /32 host LOCAL\n";
+        let found: Vec<String> = local_addresses(table)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(found, ["127.0.0.1", "172.17.0.1"]);
+    }
 
     #[test]
     fn a_client_comes_from_the_address_it_chose() {
