@@ -18,7 +18,7 @@ use tower::Service;
 
 use crate::attach::{Attach, Refused};
 use crate::manager::Manager;
-use crate::pages::{SessionPage, Shell, TEXT, WelcomePage, fresh, html};
+use crate::pages::{ProblemPage, SessionPage, Shell, TEXT, WelcomePage, fresh, html};
 use crate::params::Params;
 use crate::request;
 use crate::session::{Session, SessionError};
@@ -43,7 +43,9 @@ pub struct App<M> {
 impl<M: Manager> App<M> {
     /// The pages of a node that looks like `site`.
     pub fn new(site: &Site, contexts: impl Iterator<Item = Context<M>>) -> Self {
-        let root = Router::new().route("/", get(welcome));
+        let root = Router::new()
+            .route("/", get(welcome))
+            .fallback(nothing_here);
         let contexts = contexts.map(|context| {
             let site = Site {
                 context: context.path.clone(),
@@ -99,6 +101,7 @@ fn application(path: &str) -> Router<Arc<Site>> {
         .route(&at("logout"), post(people::do_logout))
         .route(&at("counter"), get(people::counter).post(people::count))
         .merge(api::routes(&at("api")))
+        .fallback(nothing_here)
 }
 
 async fn welcome(State(site): State<Arc<Site>>) -> Response {
@@ -108,6 +111,22 @@ async fn welcome(State(site): State<Arc<Site>>) -> Response {
         lost: false,
     };
     fresh(StatusCode::OK, &WelcomePage { shell })
+}
+
+async fn nothing_here(State(site): State<Arc<Site>>) -> Response {
+    let shell = Shell {
+        site: &site,
+        session: None,
+        lost: false,
+    };
+    let message = "There is no such page here. Begin at the list of all applications.";
+    html(
+        StatusCode::NOT_FOUND,
+        &ProblemPage {
+            shell: &shell,
+            message,
+        },
+    )
 }
 
 /// The article's page.

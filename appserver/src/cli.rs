@@ -7,7 +7,7 @@ use program::settings::Action;
 use program::signals::Signals;
 use program::{Failure, Kind, Program, Setting, exit, healthcheck, logging, sockets};
 
-use crate::config::Config;
+use crate::config::{Admin, Config};
 use crate::{Clock, Listeners, serve};
 
 /// The program and its settings. Everything in `appserver.toml` is a flag too.
@@ -245,7 +245,8 @@ fn start(config: Config) -> Result<(), Failure> {
         .map_err(|e| Failure::environment("cannot start the runtime", e))?;
     runtime.block_on(async {
         let mut signals = Signals::listen()?;
-        tracing::info!(node = config.node_id, mode = config.mode.name(), %listening, "serving");
+        let Admin(admin_port) = config.admin;
+        tracing::info!(node = config.node_id, mode = config.mode.name(), admin = ?admin_port, %listening, "serving");
         let shutdown = async move {
             let request = signals.stop().await;
             tracing::info!(?request, "stopping");

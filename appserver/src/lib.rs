@@ -132,12 +132,17 @@ async fn serve_with<M: Manager>(
         app::App::new(&site, contexts)
     };
     let serving = server::serve(listeners.applications, &serving, app, stop.clone());
-    let stopping = async {
-        shutdown.await;
-        ready.store(false, Ordering::Relaxed);
-        stop.cancel();
+    let served = {
+        tokio::pin!(serving);
+        tokio::select! {
+            failed = &mut serving => failed,
+            () = shutdown => {
+                ready.store(false, Ordering::Relaxed);
+                stop.cancel();
+                serving.await
+            }
+        }
     };
-    let (served, ()) = tokio::join!(serving, stopping);
     finish.cancel();
     beside.close();
     // The admin port waits for its clients; nobody may hold the end up.

@@ -109,7 +109,16 @@ fn the_welcome_page_names_the_node_and_its_applications() {
     }
     assert_eq!(reply.field("set-cookie"), None, "it needs no session");
     assert_eq!(node.get("/deep/er/").status, 200);
-    assert_eq!(node.get("/test/").status, 404);
+    for path in ["/test/", "/deep/", "/deep/erx/", "/jsp/nothing"] {
+        let reply = node.get(path);
+        assert_eq!(reply.status, 404, "{path}");
+        assert!(
+            reply.body.contains("There is no such page"),
+            "{path}: {}",
+            reply.body
+        );
+        assert_eq!(reply.field("set-cookie"), None, "{path}");
+    }
 }
 
 #[test]
