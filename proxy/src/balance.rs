@@ -25,6 +25,7 @@ use std::time::Instant;
 use http::HeaderMap;
 
 use crate::binding::{Binding, Presented};
+use crate::config::BalanceName;
 use crate::upstream::health::Turn;
 use crate::upstream::{PeerIndex, PeerSet, RunState, Unusable, Upstream};
 use hash::KeyPattern;
@@ -55,17 +56,18 @@ pub enum Method {
 impl Method {
     /// Its name in the configuration.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::RoundRobin => "round_robin",
-            Self::LeastConn => "least_conn",
-            Self::IpHash => "ip_hash",
-            Self::Source => "source",
-            Self::Hash(_) => "hash",
-            Self::Consistent(..) => "consistent_hash",
-            Self::Bound(Binding::Sticky(_)) => "session_sticky",
-            Self::Bound(Binding::Route(_)) => "route",
-            Self::Bound(Binding::Learn(_)) => "learn",
-        }
+        let name = match self {
+            Self::RoundRobin => BalanceName::RoundRobin,
+            Self::LeastConn => BalanceName::LeastConn,
+            Self::IpHash => BalanceName::IpHash,
+            Self::Source => BalanceName::Source,
+            Self::Hash(_) => BalanceName::Hash,
+            Self::Consistent(..) => BalanceName::ConsistentHash,
+            Self::Bound(Binding::Sticky(_)) => BalanceName::SessionSticky,
+            Self::Bound(Binding::Route(_)) => BalanceName::Route,
+            Self::Bound(Binding::Learn(_)) => BalanceName::Learn,
+        };
+        name.as_str()
     }
 }
 

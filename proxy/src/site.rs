@@ -25,7 +25,6 @@ use crate::headers::Policy;
 use crate::realip::RealIp;
 use crate::upstream::Upstream;
 
-pub use build::{MIN_KEY, SIMPLE_UPSTREAM};
 pub use path::file_path;
 
 pub use location::{Action, Location, Made, ProxyPass, SendHost, SetHeader, Value, VirtualServer};
@@ -63,7 +62,7 @@ pub struct Site {
     pub resolver_valid: Duration,
     /// Name of this node in logs.
     pub node_id: Box<str>,
-    /// The lab's mode, for logs.
+    /// The mode as `balance`, or else `mode`, has it, for logs and status.
     pub mode: Box<str>,
 }
 

@@ -16,15 +16,6 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "round_robin",
-            Self::IpHash => "ip_hash",
-            Self::SessionSticky => "session_sticky",
-        }
-    }
-
     /// The balance that the mode means.
     pub fn balance(self) -> BalanceName {
         match self {
@@ -76,6 +67,23 @@ pub enum BalanceName {
     Route,
     /// nginx's `sticky learn`.
     Learn,
+}
+
+impl BalanceName {
+    /// Its name; that of the mode, where there is such a mode.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastConn => "least_conn",
+            Self::IpHash => "ip_hash",
+            Self::Source => "source",
+            Self::Hash => "hash",
+            Self::ConsistentHash => "consistent_hash",
+            Self::SessionSticky => "session_sticky",
+            Self::Route => "route",
+            Self::Learn => "learn",
+        }
+    }
 }
 
 /// Where the sticky mark is put.

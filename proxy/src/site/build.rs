@@ -18,10 +18,10 @@ use crate::headers::Policy;
 use crate::realip::{Network, RealIp, Source};
 
 /// Name of the one upstream of the simple case; what the article calls it.
-pub const SIMPLE_UPSTREAM: &str = "dynamic";
+const SIMPLE_UPSTREAM: &str = "dynamic";
 
 /// Least length of a key that signs cookies.
-pub const MIN_KEY: usize = 16;
+const MIN_KEY: usize = 16;
 
 /// Smallest limit for a request line; below, ordinary requests fail.
 const MIN_LINE: usize = 256;
@@ -103,7 +103,7 @@ pub(super) fn site(config: &Config, surroundings: &Surroundings<'_>) -> Result<S
         shutdown_timeout: *config.shutdown_timeout,
         resolver_valid: *config.resolver_valid,
         node_id: config.node_id.as_str().into(),
-        mode: config.mode.as_str().into(),
+        mode: config.balance().as_str().into(),
     })
 }
 
