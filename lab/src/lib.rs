@@ -24,6 +24,7 @@ pub mod load;
 pub mod run;
 pub mod up;
 
+pub mod arguments;
 pub mod check;
 pub mod client;
 pub mod history;

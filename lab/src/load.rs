@@ -28,11 +28,11 @@ use tokio::sync::mpsc;
 use self::schedule::Schedule;
 use self::tally::{Tally, Total};
 use self::user::{DUE_WAITING, Habits};
+use crate::arguments::{dir_argument, seed, seed_argument, site, site_arguments};
 use crate::cli::say;
 use crate::client::{Browser, Site};
 use crate::history::{Recorder, Request};
 use crate::mode::Mode;
-use crate::run::{dir_argument, seed, seed_argument, site, site_arguments};
 use crate::scenario;
 use crate::stage::{self, Stage, folder};
 

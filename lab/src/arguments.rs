@@ -1,0 +1,83 @@
+//! The arguments that `lab run` and `lab load` share: somebody else's site, the seed, the folder.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use program::Failure;
+
+use crate::client::Site;
+use crate::mode::Mode;
+
+/// The arguments that choose somebody else's site, for `run` and `load`.
+pub fn site_arguments(command: Command) -> Command {
+    command
+        .arg(
+            Arg::new("base-url")
+                .long("base-url")
+                .value_name("URL")
+                .help("Play against this context, such as http://host:8080/jsp/; it must follow the JSON contract"),
+        )
+        .arg(
+            Arg::new("mode")
+                .long("mode")
+                .value_name("MODE")
+                .value_parser(value_parser!(Mode))
+                .help("The mode: of the stage, or that the site at --base-url is in"),
+        )
+        .arg(
+            Arg::new("forwarded-for")
+                .long("forwarded-for")
+                .action(ArgAction::SetTrue)
+                .help("Tell each browser's address in X-Forwarded-For; the site must trust it"),
+        )
+        .arg(
+            Arg::new("session-cookie")
+                .long("session-cookie")
+                .value_name("NAME")
+                .default_value(crate::client::SESSION_COOKIE)
+                .help("The name of the session cookie"),
+        )
+}
+
+/// `--seed`.
+pub fn seed_argument() -> Arg {
+    Arg::new("seed")
+        .long("seed")
+        .value_name("N")
+        .value_parser(value_parser!(u64))
+        .help(
+            "Play the same again as the run with this seed [default: a new one, which is printed]",
+        )
+}
+
+/// `--dir`.
+pub fn dir_argument() -> Arg {
+    Arg::new("dir")
+        .long("dir")
+        .value_name("DIR")
+        .value_parser(value_parser!(PathBuf))
+        .help("Make the folder of this run in DIR [default: lab-runs]")
+}
+
+/// The site of `--base-url`, where there is one.
+pub async fn site(matches: &ArgMatches) -> Result<Option<Site>, Failure> {
+    let Some(url) = matches.get_one::<String>("base-url") else {
+        return Ok(None);
+    };
+    let mut site = Site::of_url(url).await?;
+    site.forwarded_for = matches.get_flag("forwarded-for");
+    if let Some(cookie) = matches.get_one::<String>("session-cookie") {
+        site.cookie.clone_from(cookie);
+    }
+    Ok(Some(site))
+}
+
+/// The seed of `--seed`, or a new one.
+pub fn seed(matches: &ArgMatches) -> u64 {
+    // Six digits are enough to tell runs apart and short enough to type.
+    let fresh = || fastrand::u64(..1_000_000);
+    matches
+        .get_one::<u64>("seed")
+        .copied()
+        .unwrap_or_else(fresh)
+}
