@@ -33,7 +33,7 @@ pub struct Context<M> {
     pub sessions: Attach<M>,
 }
 
-/// All of this node's pages. Cheap to clone; each serving thread makes its own, so that they share no reference counts.
+/// All of this node's pages. Each serving thread makes its own, so that threads share no reference counts.
 #[derive(Debug)]
 pub struct App<M> {
     root: Router,
@@ -54,14 +54,16 @@ impl<M: Manager> App<M> {
             let pages = application(&context.path).with_state(Arc::new(site));
             (context, pages)
         });
+        let mut contexts: Vec<_> = contexts.collect();
+        // As in Tomcat the longest path wins, so that one application can lie below another.
+        contexts.sort_by_key(|(context, _)| std::cmp::Reverse(context.path.len()));
         Self {
-            contexts: contexts.collect(),
+            contexts,
             root: root.with_state(Arc::new(site.clone())),
         }
     }
 
-    /// Answers a request: the context whose path its path begins with does, else the root. Sessions are put around a whole
-    /// context here and not around each of its routes, which costs less.
+    /// Answers a request: the context whose path its path begins with does, else the root.
     pub async fn answer(&self, request: Request) -> Response {
         let path = request.uri().path();
         let answer = match self.contexts.iter().find(|(context, _)| context.has(path)) {

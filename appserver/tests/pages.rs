@@ -96,20 +96,20 @@ fn a_request_without_a_proper_host_is_refused() {
 
 #[test]
 fn the_welcome_page_names_the_node_and_its_applications() {
-    let node = Node::with(|config| config.contexts = vec!["/jsp".into(), "/deep/er".into()]);
+    let node = Node::with(|config| config.contexts = vec!["/jsp".into(), "/jsp/deep/er".into()]);
     let reply = node.get("/");
     assert_eq!(reply.status, 200);
     for text in [
         "TomcatA answers",
         "href=\"/jsp/\"",
-        "href=\"/deep/er/cart\"",
+        "href=\"/jsp/deep/er/cart\"",
         "round_robin",
     ] {
         assert!(reply.body.contains(text), "{text} is not in {}", reply.body);
     }
     assert_eq!(reply.field("set-cookie"), None, "it needs no session");
-    assert_eq!(node.get("/deep/er/").status, 200);
-    for path in ["/test/", "/deep/", "/deep/erx/", "/jsp/nothing"] {
+    assert_eq!(node.get("/jsp/deep/er/").status, 200);
+    for path in ["/test/", "/jsp/deep/", "/jsp/deep/erx/", "/jsp/nothing"] {
         let reply = node.get(path);
         assert_eq!(reply.status, 404, "{path}");
         assert!(

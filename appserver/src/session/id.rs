@@ -63,10 +63,13 @@ impl Key {
     pub fn parse(digits: &[u8]) -> Option<Self> {
         let digits: &[u8; RANDOM_DIGITS] = digits.try_into().ok()?;
         let mut bytes = [0; RANDOM_BYTES];
+        let mut wrong = 0;
         for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = (nibble(pair[0])? << 4) | nibble(pair[1])?;
+            let (high, low) = (NIBBLES[usize::from(pair[0])], NIBBLES[usize::from(pair[1])]);
+            wrong |= high | low;
+            *byte = (high << 4) | (low & 15);
         }
-        Some(Self(bytes))
+        (wrong < 16).then_some(Self(bytes))
     }
 
     /// The digits, in a buffer of the right size.
@@ -114,14 +117,17 @@ impl Pool {
     }
 }
 
-/// The value of one upper-case hexadecimal digit.
-const fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
+/// The value of each upper-case hexadecimal digit; 255 for every other byte. A table, so that reading an id has no branches
+/// that its random digits would mislead.
+const NIBBLES: [u8; 256] = {
+    let mut table = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        table[b"0123456789ABCDEF"[value as usize] as usize] = value;
+        value += 1;
     }
-}
+    table
+};
 
 /// What stands after the random part. One word, cheap to copy; the texts are kept once per process.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
