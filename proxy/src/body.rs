@@ -215,6 +215,8 @@ pub(crate) struct PeerBody {
     pub(crate) read_timeout: u64,
     /// The client said that it can take trailers.
     pub(crate) trailers: bool,
+    /// Why the body ends early; told one poll later.
+    pub(crate) failed: Option<PeerFailed>,
 }
 
 /// A peer's connection for the time of a request, and the peer's count of it.
@@ -354,6 +356,9 @@ impl PeerBody {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
+        if let Some(failed) = self.failed.take() {
+            return Poll::Ready(Some(Err(failed)));
+        }
         let mut frame = poll_quietly(&mut self.incoming);
         if frame.is_pending() {
             if let Some(connection) = self.lease.connection() {
@@ -365,17 +370,13 @@ impl PeerBody {
             if !exchange.deadline.is_set() {
                 exchange.deadline.set_after(self.read_timeout);
             } else if exchange.deadline.has_passed() {
-                self.lease.discard();
-                return Poll::Ready(Some(Err(PeerFailed::Stalled)));
+                return self.fail(PeerFailed::Stalled, exchange);
             }
             return Poll::Pending;
         };
         exchange.deadline.clear();
         let frame = match frame {
-            Some(Err(error)) => {
-                self.lease.discard();
-                return Poll::Ready(Some(Err(error.into())));
-            }
+            Some(Err(error)) => return self.fail(error.into(), exchange),
             Some(Ok(frame)) => frame,
             None => {
                 self.lease.give_back();
@@ -392,6 +393,18 @@ impl PeerBody {
             }
         }
         Poll::Ready(Some(Ok(frame)))
+    }
+
+    /// An error makes hyper drop what it has not written yet, so it hears of it only after it had the chance to write.
+    fn fail(
+        &mut self,
+        error: PeerFailed,
+        exchange: &Exchange,
+    ) -> Poll<Option<Result<Frame<Bytes>, PeerFailed>>> {
+        self.lease.discard();
+        self.failed = Some(error);
+        exchange.reactor().schedule(exchange.reactor().current());
+        Poll::Pending
     }
 }
 

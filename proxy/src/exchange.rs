@@ -8,12 +8,12 @@ use std::rc::Rc;
 use http::HeaderMap;
 
 use crate::connection::wire::Wire;
-use crate::headers::ConnectionFields;
+use crate::headers::{ConnectionFields, x_proxy};
 use crate::site::{Listener, Site};
 use crate::tunnel::Tunnel;
-use crate::worker::Worker;
 use crate::worker::reactor::{NEVER, Reactor};
 use crate::worker::view::View;
+use crate::worker::{Listening, Worker};
 
 /// The cookie with the session id that the access log writes a hash of.
 const SESSION_COOKIE: &[u8] = b"JSESSIONID";
@@ -22,7 +22,9 @@ const SESSION_COOKIE: &[u8] = b"JSESSIONID";
 pub(crate) struct Exchange {
     pub(crate) worker: Rc<Worker>,
     pub(crate) view: Rc<View>,
-    /// Place of the listener in the site.
+    /// Where it came in.
+    pub(crate) listening: Rc<Listening>,
+    /// Its place in the site of this exchange; a reload may give it another in the next.
     pub(crate) listener: usize,
     /// The address the connection came from.
     pub(crate) peer: SocketAddr,
@@ -109,7 +111,7 @@ impl Exchange {
         self.announced.unwrap_or(self.peer)
     }
 
-    pub(crate) fn listening(&self) -> &Listener {
+    pub(crate) fn listener(&self) -> &Listener {
         &self.view.site.listeners[self.listener]
     }
 
@@ -121,7 +123,13 @@ impl Exchange {
     pub(crate) fn connection_fields(&self) -> ConnectionFields {
         let real_ip = self.site().real_ip.as_ref();
         let trusted = real_ip.is_some_and(|real_ip| real_ip.trusts(self.peer.ip()));
-        ConnectionFields::new(self.source(), self.local, self.secure, trusted)
+        let known = self
+            .listening
+            .x_proxy
+            .clone()
+            .filter(|_| self.announced.is_none());
+        let value = known.unwrap_or_else(|| x_proxy(self.local));
+        ConnectionFields::with_x_proxy(value, self.source(), self.secure, trusted)
     }
 
     /// Unix time in seconds.

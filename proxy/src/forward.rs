@@ -59,7 +59,7 @@ pub(crate) async fn answer(
     exchange.record.borrow_mut().client = Some(client);
     let name = host.as_ref().map_or("", name_of);
     let location = site
-        .route(exchange.listening(), name, parts.uri.path())
+        .route(exchange.listener(), name, parts.uri.path())
         .map(|(_, location)| location);
     let fields = exchange.connection_fields();
     let mut response = match location.map(|location| (location, &location.action)) {
@@ -279,7 +279,6 @@ impl Forward<'_> {
         let counts = rules.counts(event);
         let mut balancer = self.group.balancer.borrow_mut();
         let turn = if counts {
-            peer.counters.failed(exchange.worker.index);
             balancer.failed(tried.choice.peer, now)
         } else if matches!(event, Event::Status(_)) {
             balancer.succeeded(tried.choice.peer, now)

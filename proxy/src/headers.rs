@@ -67,26 +67,29 @@ pub struct ConnectionFields {
     pub secure: bool,
     /// The connection comes from a trusted proxy, whose `X-Forwarded-*` and `Forwarded` hold.
     pub trusted: bool,
-    /// `for=ADDR;proto=http`, to which the host is added.
-    forwarded: Box<str>,
+    address: IpAddr,
 }
 
 impl ConnectionFields {
     /// For a connection from `peer` to `local`. `trusted`: `peer` is in `set_real_ip_from`.
     pub fn new(peer: SocketAddr, local: SocketAddr, secure: bool, trusted: bool) -> Self {
+        Self::with_x_proxy(x_proxy(local), peer, secure, trusted)
+    }
+
+    /// The same where the value of `X-Proxy` is known already; see [`x_proxy`].
+    pub fn with_x_proxy(
+        x_proxy: HeaderValue,
+        peer: SocketAddr,
+        secure: bool,
+        trusted: bool,
+    ) -> Self {
         let address = peer.ip().to_canonical();
-        let node = match address {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => format!("\"[{address}]\""),
-        };
-        let proto = if secure { "https" } else { "http" };
-        let local = SocketAddr::new(local.ip().to_canonical(), local.port());
         Self {
-            x_proxy: made_of_parts(format!("Proxy-{local}").into_bytes()),
+            x_proxy,
             peer: made_of_parts(address.to_string().into_bytes()),
             secure,
             trusted,
-            forwarded: format!("for={node};proto={proto}").into(),
+            address,
         }
     }
 
@@ -99,6 +102,12 @@ impl ConnectionFields {
                     .get(X_FORWARDED_PROTO)
                     .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https")))
     }
+}
+
+/// The value of `X-Proxy` for connections to this local address.
+pub fn x_proxy(local: SocketAddr) -> HeaderValue {
+    let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+    made_of_parts(format!("Proxy-{local}").into_bytes())
 }
 
 /// Makes a received request's fields ready for the peer. `host` is the request's own host (authority of the target, else
@@ -222,7 +231,12 @@ fn append_forwarded(
         element.extend_from_slice(received.as_bytes());
         element.extend_from_slice(b", ");
     }
-    element.extend_from_slice(connection.forwarded.as_bytes());
+    let proto = if connection.secure { "https" } else { "http" };
+    let own = match connection.address {
+        IpAddr::V4(address) => format!("for={address};proto={proto}"),
+        IpAddr::V6(address) => format!("for=\"[{address}]\";proto={proto}"),
+    };
+    element.extend_from_slice(own.as_bytes());
     // A host was checked before it came here; what could end the quotes early would not be one.
     if let Some(host) = host.filter(|host| !host.as_bytes().contains(&b'"')) {
         element.extend_from_slice(b";host=\"");

@@ -109,6 +109,7 @@ impl Origin {
         Rc::new(Exchange {
             worker: Rc::clone(&self.worker),
             view: Rc::clone(&self.listening.view.borrow()),
+            listening: Rc::clone(&self.listening),
             listener: self.listening.index.get(),
             peer: self.peer,
             announced: self.announced,

@@ -25,12 +25,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
 use crate::connection::engine::{self, Engine};
 use crate::connection::stream::Stream;
 use crate::connection::{Conn, Phase};
+use crate::headers::x_proxy;
 use crate::shared::Shared;
 use crate::site::Site;
 use mailbox::Mailbox;
@@ -84,6 +86,8 @@ pub(crate) struct Listening {
     pub(crate) view: RefCell<Rc<View>>,
     /// Its place in that site.
     pub(crate) index: Cell<usize>,
+    /// The value of `X-Proxy` for its connections; none where it listens on a wildcard and they differ.
+    pub(crate) x_proxy: Option<HeaderValue>,
     /// TLS, where it is on.
     pub(crate) tls: RefCell<Option<crate::tls::Acceptor>>,
 }
@@ -265,6 +269,7 @@ impl Worker {
         let view = self.view();
         let listening = Rc::new(Listening {
             address,
+            x_proxy: (!address.ip().is_unspecified()).then(|| x_proxy(address)),
             fd: RefCell::new(Some((fd, slot))),
             index: Cell::new(view.listener_at(address).unwrap_or(0)),
             view: RefCell::new(view),

@@ -359,6 +359,7 @@ fn begin(
         };
         Rc::new(Exchange {
             worker: Rc::clone(worker),
+            listening: Rc::clone(&conn.listening),
             listener: conn.listening.index.get(),
             peer: conn.peer,
             announced: announced.map(|announced| announced.source),

@@ -60,6 +60,8 @@ struct State {
     body_done: bool,
     /// And everything has been written.
     flushed: bool,
+    /// And hyper has asked for the next head.
+    wants_next: bool,
     /// The client has broken the framing of its body.
     malformed: bool,
     /// The body is given up.
@@ -87,6 +89,7 @@ impl Wire {
             send_deadline: NEVER,
             body_done: false,
             flushed: false,
+            wants_next: false,
             malformed: false,
             failed: false,
         };
@@ -105,6 +108,8 @@ impl Wire {
         } else {
             state.input = std::mem::take(&mut conn.early);
         }
+        // From here on the engine is told what happens to the client, also while it waits for a peer.
+        conn.stream.socket().own();
         state.conn = Some(conn);
     }
 
@@ -171,6 +176,7 @@ impl Wire {
         state.send_deadline = NEVER;
         state.body_done = false;
         state.flushed = false;
+        state.wants_next = false;
         state.malformed = false;
         state.failed = false;
         state.grant_body(head);
@@ -225,10 +231,10 @@ impl Wire {
         self.state.borrow_mut().body_done = true;
     }
 
-    /// The request has been read and the response written, both to their ends.
+    /// The request has been read and the response written, both to their ends, and hyper is ready for the next. That it
+    /// asks for it is what tells: before, it may still have to find out that this was the last.
     pub(crate) fn is_complete(&self) -> bool {
-        let state = self.state.borrow();
-        state.flushed && state.granted == 0 && matches!(state.rest, Rest::Nothing)
+        self.state.borrow().wants_next
     }
 
     /// The whole request has been received.
@@ -329,7 +335,10 @@ impl Read for Wire {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         let limit = match &state.rest {
-            Rest::Nothing => return Poll::Pending,
+            Rest::Nothing => {
+                state.wants_next = state.flushed;
+                return Poll::Pending;
+            }
             Rest::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX),
             Rest::Chunked(_) => usize::MAX,
         };

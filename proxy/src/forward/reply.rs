@@ -42,6 +42,7 @@ impl Forward<'_> {
                 lease,
                 read_timeout: millis(self.pass.read_timeout),
                 trailers,
+                failed: None,
             };
             ResponseBody::from_peer(body, exchange)
         };
@@ -87,7 +88,9 @@ impl Forward<'_> {
     ) -> Response<ResponseBody> {
         let mut response = page::of(self.exchange, status);
         let wire = self.exchange.wire.as_ref();
-        if wire.is_some_and(|wire| !wire.is_request_received()) {
+        let unread = wire.is_some_and(|wire| !wire.is_request_received());
+        // What a client that does wrong sends next is not worth waiting for.
+        if unread || status.is_client_error() {
             close_after(&mut response);
         }
         self.finish(response, choice)
