@@ -279,6 +279,7 @@ impl Forward<'_> {
         let counts = rules.counts(event);
         let mut balancer = self.group.balancer.borrow_mut();
         let turn = if counts {
+            peer.counters.failed(exchange.worker.index);
             balancer.failed(tried.choice.peer, now)
         } else if matches!(event, Event::Status(_)) {
             balancer.succeeded(tried.choice.peer, now)

@@ -93,6 +93,15 @@ impl ConnectionFields {
         }
     }
 
+    /// `for=ADDR;proto=http`, to which the host is added.
+    fn forwarded_element(&self) -> String {
+        let proto = if self.secure { "https" } else { "http" };
+        match self.address {
+            IpAddr::V4(address) => format!("for={address};proto={proto}"),
+            IpAddr::V6(address) => format!("for=\"[{address}]\";proto={proto}"),
+        }
+    }
+
     /// Whether the client's own connection is encrypted, as far as we can know: ours is, or a trusted proxy says that its own
     /// is. To be asked before [`request`] changes the fields.
     pub fn is_secure(&self, headers: &HeaderMap) -> bool {
@@ -231,12 +240,7 @@ fn append_forwarded(
         element.extend_from_slice(received.as_bytes());
         element.extend_from_slice(b", ");
     }
-    let proto = if connection.secure { "https" } else { "http" };
-    let own = match connection.address {
-        IpAddr::V4(address) => format!("for={address};proto={proto}"),
-        IpAddr::V6(address) => format!("for=\"[{address}]\";proto={proto}"),
-    };
-    element.extend_from_slice(own.as_bytes());
+    element.extend_from_slice(connection.forwarded_element().as_bytes());
     // A host was checked before it came here; what could end the quotes early would not be one.
     if let Some(host) = host.filter(|host| !host.as_bytes().contains(&b'"')) {
         element.extend_from_slice(b";host=\"");

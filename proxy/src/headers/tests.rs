@@ -263,7 +263,10 @@ fn addresses_as_text() {
     let fields = ConnectionFields::new(six, mapped, true, false);
     assert_eq!(fields.x_proxy, "Proxy-10.0.0.1:80");
     assert_eq!(fields.peer, "2001:db8::1");
-    assert_eq!(&*fields.forwarded, "for=\"[2001:db8::1]\";proto=https");
+    assert_eq!(
+        fields.forwarded_element(),
+        "for=\"[2001:db8::1]\";proto=https"
+    );
     assert!(fields.is_secure(&HeaderMap::new()));
     let https = map("X-Forwarded-Proto: HTTPS");
     assert!(connection(true).is_secure(&https) && !connection(false).is_secure(&https));

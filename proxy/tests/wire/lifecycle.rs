@@ -72,7 +72,10 @@ fn a_wrong_configuration_changes_nothing() {
 fn listeners_come_and_go_with_reloads() {
     let peer = Peer::saying("x");
     let base = format!("upstream = [\"{}\"]\n", peer.address);
-    let free = Peer::dead().address;
+    // An address of its own, so that no other test takes the port in between.
+    let free =
+        std::net::TcpListener::bind("127.77.0.1:0").and_then(|listener| listener.local_addr());
+    let free = free.expect("a free port");
     let proxy = Proxy::start(&format!("listen = [\"127.0.0.1:0\"]\n{base}"));
     proxy.reload(&format!("listen = [\"127.0.0.1:0\", \"{free}\"]\n{base}"));
     until("it listens there too", || {

@@ -32,7 +32,7 @@ fn sizes_of_heads() {
     ] {
         let mut client = proxy.connect();
         client.send(&request);
-        assert_eq!(client.response().status, status, "{:.60}", request);
+        assert_eq!(client.response().status, status, "{request:.60}");
         client.expect_end();
     }
     assert!(peer.seen().is_empty());

@@ -81,7 +81,7 @@ impl Proxy {
     /// One request over a connection of its own.
     pub(crate) fn get(&self, path: &str) -> Response {
         let mut client = self.connect();
-        client.send(&format!(
+        client.send(format!(
             "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
         ));
         client.response()
@@ -90,7 +90,7 @@ impl Proxy {
     /// One request to the admin port.
     pub(crate) fn ask_admin(&self, method: &str, path: &str) -> Response {
         let mut client = Client::connect(self.admin);
-        client.send(&format!(
+        client.send(format!(
             "{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n"
         ));
         client.response()
@@ -382,6 +382,7 @@ pub(crate) struct Peer {
     /// Requests that were read, in order.
     pub(crate) requests: Arc<Mutex<Vec<Request>>>,
     pub(crate) connections: Arc<AtomicUsize>,
+    _held: Option<socket2::Socket>,
 }
 
 impl Peer {
@@ -402,6 +403,7 @@ impl Peer {
             address,
             requests: Arc::default(),
             connections,
+            _held: None,
         }
     }
 
@@ -430,14 +432,18 @@ impl Peer {
         Self::answering(move |_| ok(text))
     }
 
-    /// An address where nobody listens.
+    /// An address where nobody listens, and nobody can while this lives.
     pub(crate) fn dead() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("an address");
+        let kind = socket2::Type::STREAM;
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, kind, None).expect("a socket");
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        socket.bind(&any.into()).expect("a free port");
+        let address = socket.local_addr().expect("an address");
         Self {
-            address,
+            address: address.as_socket().expect("IPv4"),
             requests: Arc::default(),
             connections: Arc::default(),
+            _held: Some(socket),
         }
     }
 
