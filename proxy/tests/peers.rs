@@ -141,6 +141,17 @@ fn nobody_left_is_502_and_a_single_peer_is_never_paused() {
 }
 
 #[test]
+fn a_paused_peer_that_a_reload_leaves_alone_serves() {
+    let two = site(&servers("1|1", 1, ""));
+    let mut client = Client::new(&two);
+    assert_eq!(client.request(&[0]).0, [0, 1]);
+    let one = support::try_site(&servers("1", 1, ""), Some(&two)).expect("a site");
+    assert_eq!(one.upstreams[0].peers[0].health.fails(), 1);
+    client.balancer = Balancer::new(one.upstreams[0].clone(), 0, Some(&client.balancer));
+    assert_eq!(sequence(&mut client, 2), "00");
+}
+
+#[test]
 fn max_fails_0_never_pauses() {
     let site = site(&servers("1|1", 1, "max_fails=0"));
     let mut client = Client::new(&site);

@@ -216,14 +216,16 @@ impl Health {
         }
         let now = self.millis(now);
         let checked = self.checked_at.load(Relaxed);
+        let counting = max_fails == 0 || fails < max_fails;
         if now.saturating_sub(checked) <= millis(fail_timeout) {
-            return true;
+            // Paused again, or the trial has begun, since this worker looked.
+            return counting;
         }
         let first = self
             .checked_at
             .compare_exchange(checked, now, Relaxed, Relaxed)
             .is_ok();
-        first || max_fails == 0 || fails < max_fails
+        first || counting
     }
 
     /// A request failed on this peer. [`Turn::Down`] when that pauses it.
@@ -280,4 +282,37 @@ impl Health {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{Health, RunState};
+
+    #[test]
+    fn of_two_workers_that_saw_the_pause_end_one_begins_the_trial() {
+        const TIMEOUT: Duration = Duration::from_secs(10);
+        let start = Instant::now();
+        let health = Health::new(RunState::Up, 1, start);
+        assert!(health.begin(1, TIMEOUT, start));
+        health.failed(1, start);
+        let later = start + TIMEOUT + Duration::from_millis(1);
+        assert!(!health.is_paused(1, TIMEOUT, later), "both look");
+        assert!(health.begin(1, TIMEOUT, later));
+        assert!(!health.begin(1, TIMEOUT, later));
+        assert!(health.is_paused(1, TIMEOUT, later));
+    }
+
+    #[test]
+    fn below_max_fails_everybody_begins() {
+        let start = Instant::now();
+        let health = Health::new(RunState::Up, 1, start);
+        health.failed(3, start);
+        for wait in [0, 11, 11] {
+            let now = start + Duration::from_secs(wait);
+            assert!(health.begin(3, Duration::from_secs(10), now));
+            assert!(health.begin(0, Duration::from_secs(10), now), "max_fails=0");
+        }
+    }
 }
