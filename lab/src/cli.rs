@@ -64,6 +64,11 @@ pub fn say(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// Writes progress to standard error, which may be closed as well.
+pub fn note(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// The clap command, for help, completions and manual pages.
 pub fn command() -> Command {
     let carried = |name: &'static str, about: &'static str| {

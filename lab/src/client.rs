@@ -274,7 +274,33 @@ fn encode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Site, encode};
+    use super::{Browser, Site, encode};
+    use crate::history::{Ask, Recorder};
+
+    /// The site cannot see a browser's address across a network, so it is told where that is believed.
+    #[tokio::test]
+    async fn the_address_is_told_only_when_asked_for() {
+        let recorder = Recorder::new(None).expect("a recorder");
+        for told in [false, true] {
+            let mut site = Site::of_url("http://192.0.2.1:8080/jsp/")
+                .await
+                .expect("a site");
+            site.forwarded_for = told;
+            let mut browser = Browser::new("b", "127.7.8.9".parse().ok(), &site, &recorder);
+            browser.keep_session("ABC.WEB1");
+            let message = browser
+                .message(&Ask::Count, "/jsp/api/count", "/jsp/api/count", 0)
+                .expect("a message");
+            let field = message
+                .headers()
+                .get("x-forwarded-for")
+                .map(|value| value.as_bytes());
+            assert_eq!(field, told.then_some(b"127.7.8.9".as_slice()));
+            assert_eq!(message.method(), "POST");
+            assert_eq!(message.headers()["host"], "192.0.2.1:8080");
+            assert_eq!(message.headers()["cookie"], "JSESSIONID=ABC.WEB1");
+        }
+    }
 
     #[test]
     fn text_in_a_query_is_encoded() {

@@ -10,6 +10,8 @@ use std::process::ExitCode;
 use program::{Failure, Kind, Program, Setting};
 use serde::Serialize;
 
+use crate::cli::say;
+
 pub mod probe;
 
 /// The arguments of `lab doctor`.
@@ -243,9 +245,9 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
     let arguments: Arguments = PROGRAM.settings(arguments)?.config()?;
     let findings = judge(&probe::look());
     if arguments.json {
-        println!("{}", json(&findings));
+        say(&(json(&findings) + "\n"));
     } else {
-        print!("{}", table(&findings));
+        say(&table(&findings));
     }
     let worst = findings.iter().map(|f| f.grade).max();
     Ok(if worst == Some(Grade::Fail) {

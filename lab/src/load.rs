@@ -29,7 +29,7 @@ use self::schedule::Schedule;
 use self::tally::{Tally, Total};
 use self::user::{DUE_WAITING, Habits};
 use crate::arguments::{dir_argument, seed, seed_argument, site, site_arguments};
-use crate::cli::say;
+use crate::cli::{note, say};
 use crate::client::{Browser, Site};
 use crate::history::{Recorder, Request};
 use crate::mode::Mode;
@@ -156,14 +156,14 @@ async fn load(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let plan = plan(matches)?;
     let dir = matches.get_one::<PathBuf>("dir");
     let folder = folder::create(dir.map(PathBuf::as_path), "load")?;
-    eprintln!(
-        "lab: {} users, {}/s for {} s, seed {}, files in {}",
+    note(&format!(
+        "lab: {} users, {}/s for {} s, seed {}, files in {}\n",
         plan.users,
         plan.rate,
         plan.duration_seconds,
         plan.seed,
         folder.display()
-    );
+    ));
     let (site, stage) = match site(matches).await? {
         Some(site) => (site, None),
         None => {
@@ -291,7 +291,7 @@ async fn drive(
             biased;
             _ = second.tick() => {
                 tally.not_sent(not_sent.swap(0, Ordering::Relaxed));
-                eprintln!("lab: {}", tally.second(began.elapsed())?);
+                note(&format!("lab: {}\n", tally.second(began.elapsed())?));
             }
             result = results.recv() => match result {
                 Some(request) => tally.add(request),

@@ -63,10 +63,21 @@ impl fmt::Display for Mode {
     }
 }
 
-/// Text that names no mode.
+/// Text that names no mode of this stage.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no mode `{0}`; use one of round_robin (alias none), ip_hash, session_sticky")]
-pub struct UnknownMode(String);
+pub enum UnknownMode {
+    /// No such mode.
+    #[error("there is no mode `{0}`; use one of round_robin (alias none), ip_hash, session_sticky")]
+    NoSuch(String),
+    /// A mode of the experiment that this stage has not got.
+    #[error(
+        "the mode `{0}` is not built yet; use one of round_robin (alias none), ip_hash, session_sticky"
+    )]
+    NotBuilt(String),
+}
+
+/// Modes of the experiment that replicate or store sessions.
+const NOT_BUILT: [&str; 5] = ["cluster", "backup", "msm", "msm_sticky", "persistent"];
 
 impl FromStr for Mode {
     type Err = UnknownMode;
@@ -78,7 +89,13 @@ impl FromStr for Mode {
             return Ok(Self::RoundRobin);
         }
         let found = Self::ALL.into_iter().find(|mode| mode.name() == name);
-        found.ok_or_else(|| UnknownMode(text.to_owned()))
+        found.ok_or_else(|| {
+            if NOT_BUILT.contains(&name.as_str()) {
+                UnknownMode::NotBuilt(name)
+            } else {
+                UnknownMode::NoSuch(text.to_owned())
+            }
+        })
     }
 }
 
@@ -109,5 +126,7 @@ mod tests {
         assert_eq!("session-sticky".parse(), Ok(Mode::SessionSticky));
         let error = "stiky".parse::<Mode>().expect_err("no such mode");
         assert!(error.to_string().contains("session_sticky"), "{error}");
+        let error = "msm-sticky".parse::<Mode>().expect_err("not yet");
+        assert!(error.to_string().contains("not built yet"), "{error}");
     }
 }

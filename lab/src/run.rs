@@ -12,7 +12,7 @@ use program::signals::Signals;
 use crate::arguments::{dir_argument, seed, seed_argument, site, site_arguments};
 use crate::check;
 use crate::check::anomaly::Watch;
-use crate::cli::say;
+use crate::cli::{note, say};
 use crate::client::Site;
 use crate::history::{Change, History, Recorder};
 use crate::mode::Mode;
@@ -116,29 +116,34 @@ async fn run_all(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         },
     };
     let began = jiff::Timestamp::now().to_string();
-    eprintln!(
-        "lab: {} scenarios, seed {seed}, files in {}",
+    note(&format!(
+        "lab: {} scenarios, seed {seed}, files in {}\n",
         chosen.len(),
         folder.display()
-    );
+    ));
     let mut rows = Vec::with_capacity(chosen.len());
     for (number, scenario) in chosen.iter().enumerate() {
         let about = scenario.about();
-        eprint!("lab: [{}/{}] {} … ", number + 1, chosen.len(), about.name);
+        note(&format!(
+            "lab: [{}/{}] {} … ",
+            number + 1,
+            chosen.len(),
+            about.name
+        ));
         let row = tokio::select! {
             row = one(scenario.as_ref(), &ground, seed, &folder) => row,
             _ = signals.stop() => {
-                eprintln!("interrupted");
+                note("interrupted\n");
                 return Ok(ExitCode::from(INTERRUPTED));
             }
         };
-        eprintln!("{} ({:.1} s)", row.verdict.name(), row.seconds);
+        note(&format!("{} ({:.1} s)\n", row.verdict.name(), row.seconds));
         if matches.get_flag("verbose") {
-            eprintln!(
-                "lab:     {} requests, files in {}",
+            note(&format!(
+                "lab:     {} requests, files in {}\n",
                 row.requests,
                 folder.join(&row.scenario).display()
-            );
+            ));
         }
         rows.push(row);
         // As they come: an interrupted run leaves what it had.
@@ -162,7 +167,9 @@ async fn run_all(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     } else if !matches.get_flag("json") {
         say(&report::table(&rows, terminal_width()));
     }
-    eprintln!("lab: {summary}; `--seed {seed}` plays the same again");
+    note(&format!(
+        "lab: {summary}; `--seed {seed}` plays the same again\n"
+    ));
     Ok(ExitCode::from(summary.exit_code()))
 }
 

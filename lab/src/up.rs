@@ -11,7 +11,7 @@ use program::{Failure, Kind, Program, Setting};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::cli::say;
+use crate::cli::{note, say};
 use crate::mode::Mode;
 use crate::process::Ended;
 use crate::stage::{self, Event, Stage, What, folder, holder};
@@ -244,7 +244,7 @@ async fn up(config: Config) -> Result<ExitCode, Failure> {
     let folder = folder::create(config.dir.as_deref(), "up")?;
     let mut topology = Topology::article(config.mode, config.places());
     topology.log.clone_from(&config.log);
-    eprintln!("lab: starting {} nodes …", topology.nodes.len());
+    note(&format!("lab: starting {} nodes …\n", topology.nodes.len()));
     let lab = std::env::current_exe()
         .map_err(|e| Failure::environment("cannot find the lab's own program", e))?;
     let start = Stage::start(topology, stage::Setting { lab, folder });
@@ -255,13 +255,13 @@ async fn up(config: Config) -> Result<ExitCode, Failure> {
     say(&welcome(&config, &stage));
     say(&line(&format!("{:8} {}", "mode", config.mode)));
     let request = show_events(&config, &mut stage, &mut events, &mut signals).await?;
-    eprintln!("lab: stopping …");
+    note("lab: stopping …\n");
     for (node, ended) in stage.stop().await {
         if ended != Ended::Exited(0) {
-            eprintln!("lab: {node} {ended}");
+            note(&format!("lab: {node} {ended}\n"));
         }
     }
-    eprintln!("lab: stopped");
+    note("lab: stopped\n");
     Ok(exit_code(request))
 }
 
@@ -296,7 +296,7 @@ async fn show_events(
             };
             // A node that cannot start is reported and left; trying for ever would only fill the screen.
             if let Err(failure) = started {
-                eprintln!("lab: {failure}");
+                note(&format!("lab: {failure}\n"));
             }
         }
     }
