@@ -134,7 +134,7 @@ impl Exchange {
 
     /// Unix time in seconds.
     pub(crate) fn unix_seconds(&self) -> u64 {
-        crate::log_sink::unix_seconds()
+        self.reactor().unix_seconds()
     }
 
     /// Keeps what the access log will want of a request, before its fields are changed.

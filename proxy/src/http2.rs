@@ -57,6 +57,10 @@ async fn serve(worker: Rc<Worker>, conn: Conn) {
                 streams.set(streams.get() + 1);
                 let response = forward::answer(Rc::clone(&exchange), request).await;
                 streams.set(streams.get() - 1);
+                if response.is_err() {
+                    exchange.record.borrow_mut().status = 499;
+                    exchange.finish();
+                }
                 response
             }
         })

@@ -36,7 +36,7 @@ use crate::headers::x_proxy;
 use crate::shared::Shared;
 use crate::site::Site;
 use mailbox::Mailbox;
-use reactor::{Owner, Reactor, TICK};
+use reactor::{NEVER, Owner, Reactor, TICK};
 use socket::Socket;
 use tasks::Tasks;
 use view::View;
@@ -107,6 +107,7 @@ pub(crate) struct Worker {
     idle_engines: RefCell<Vec<Rc<Engine>>>,
     draining: Cell<bool>,
     stopped: Cell<bool>,
+    /// When accepting goes on after a pause.
     accept_again: Cell<u64>,
     next_sweep: Cell<u64>,
 }
@@ -142,7 +143,7 @@ impl Worker {
             idle_engines: RefCell::default(),
             draining: Cell::new(false),
             stopped: Cell::new(false),
-            accept_again: Cell::new(0),
+            accept_again: Cell::new(NEVER),
             next_sweep: Cell::new(0),
         }))
     }
@@ -234,6 +235,7 @@ impl Worker {
                 for conn in self.parked.borrow_mut().conns.iter_mut().flatten() {
                     conn.deadline = conn.deadline.min(limit);
                 }
+                self.tasks.wake_all();
             }
             Order::Stop => self.stopped.set(true),
             Order::ReopenLogs => self.log.reopen(),
@@ -312,7 +314,7 @@ impl Worker {
 
     /// Accepts one connection; false when there is none, or none can be taken now.
     fn accept_one(self: &Rc<Self>, listening: &Rc<Listening>) -> bool {
-        if self.reactor.now() < self.accept_again.get() {
+        if self.accept_again.get() != NEVER {
             return false;
         }
         let accepted = match &*listening.fd.borrow() {
@@ -327,7 +329,7 @@ impl Worker {
             Err(Errno::INTR | Errno::CONNABORTED) => return true,
             Err(error) => {
                 tracing::warn!(address = %listening.address, %error, "cannot accept; pausing");
-                self.accept_again.set(self.reactor.now() + ACCEPT_PAUSE);
+                self.pause_accepting();
                 return false;
             }
         };
@@ -371,6 +373,25 @@ impl Worker {
             early: Vec::new(),
         });
         true
+    }
+
+    /// Looks away from the listeners for a while: they would report the waiting connections again and again.
+    fn pause_accepting(&self) {
+        self.accept_again.set(self.reactor.now() + ACCEPT_PAUSE);
+        for listening in self.listening.borrow().iter().flatten() {
+            if let Some((fd, slot)) = &*listening.fd.borrow() {
+                self.reactor.set_interest(fd, *slot, false);
+            }
+        }
+    }
+
+    fn resume_accepting(&self) {
+        self.accept_again.set(NEVER);
+        for listening in self.listening.borrow().iter().flatten() {
+            if let Some((fd, slot)) = &*listening.fd.borrow() {
+                self.reactor.set_interest(fd, *slot, true);
+            }
+        }
     }
 
     // Parking.
@@ -450,6 +471,9 @@ impl Worker {
             if late && let Some(conn) = self.unpark(u32::try_from(number).unwrap_or(u32::MAX)) {
                 self.engage(conn);
             }
+        }
+        if self.accept_again.get() <= now {
+            self.resume_accepting();
         }
         self.view.borrow().sweep(now);
         self.log.flush();

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use super::{Forward, Tried};
 use crate::balance::Choice;
 use crate::body::{BodySource, Lease, RequestBody};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Fault};
 use crate::pool::{PeerConnection, PeerPool};
 use crate::retry::Event;
 use crate::worker::millis;
@@ -92,16 +92,20 @@ impl Forward<'_> {
                 return Poll::Ready(Some(response));
             }
             let moved = connection.moved();
-            if seen != Some(moved) || source.is_some_and(BodySource::is_waiting) {
+            let waiting = source.is_some_and(BodySource::is_waiting);
+            // Under HTTP/1.1 the client's own connection is what tells a client that is too slow.
+            if seen != Some(moved) || (waiting && exchange.wire.is_some()) {
                 seen = Some(moved);
-                let sending = source.is_some_and(|source| !source.is_ended());
-                let timeout = if sending {
-                    pass.send_timeout
-                } else {
-                    pass.read_timeout
+                let timeout = match source {
+                    Some(_) if waiting => exchange.site().client.body_timeout,
+                    Some(source) if !source.is_ended() => pass.send_timeout,
+                    _ => pass.read_timeout,
                 };
                 exchange.deadline.set_after(millis(timeout));
             } else if exchange.deadline.has_passed() {
+                if waiting {
+                    exchange.fault.set(Some(Fault::TooSlow));
+                }
                 return Poll::Ready(None);
             }
             Poll::Pending

@@ -69,7 +69,11 @@ pub(crate) struct Reactor {
     current: Cell<TaskId>,
     started: Instant,
     now: Cell<u64>,
+    /// Unix time in seconds, as of the last sweep.
+    unix: Cell<u64>,
     deadlines: RefCell<Vec<(u64, TaskId)>>,
+    /// How many of them are set.
+    armed: Cell<usize>,
     free_deadlines: RefCell<Vec<u32>>,
     next_sweep: Cell<u64>,
     scratch: RefCell<Box<[u8]>>,
@@ -128,7 +132,9 @@ impl Reactor {
             current: Cell::new(NO_TASK),
             started: Instant::now(),
             now: Cell::new(0),
+            unix: Cell::new(crate::log_sink::unix_seconds()),
             deadlines: RefCell::default(),
+            armed: Cell::new(0),
             free_deadlines: RefCell::default(),
             next_sweep: Cell::new(0),
             scratch: RefCell::new(vec![0; SCRATCH_SIZE].into_boxed_slice()),
@@ -198,6 +204,20 @@ impl Reactor {
         // It fails only when the descriptor is not watched, and then there is nothing to end.
         let _ = epoll::delete(&self.epoll, fd);
         self.forget(index);
+    }
+
+    /// Switches the reports of a descriptor that is watched without `edge` off and on.
+    pub(crate) fn set_interest(&self, fd: impl AsFd, index: u32, on: bool) {
+        let flags = if on {
+            epoll::EventFlags::IN
+        } else {
+            epoll::EventFlags::empty()
+        };
+        let generation = self.slots.borrow()[index as usize].generation;
+        let data = epoll::EventData::new_u64(u64::from(generation) << 32 | u64::from(index));
+        if let Err(error) = epoll::modify(&self.epoll, fd, data, flags) {
+            tracing::error!(%error, "cannot change the watch on a listener");
+        }
     }
 
     pub(crate) fn set_owner(&self, index: u32, owner: Owner) {
@@ -337,6 +357,11 @@ impl Reactor {
         self.now.get()
     }
 
+    /// Unix time in seconds; a tick old at most.
+    pub(crate) fn unix_seconds(&self) -> u64 {
+        self.unix.get()
+    }
+
     /// The instant of [`Reactor::now`].
     pub(crate) fn instant(&self) -> Instant {
         self.started + Duration::from_millis(self.now.get())
@@ -353,12 +378,15 @@ impl Reactor {
     }
 
     pub(crate) fn free_deadline(&self, index: u32) {
-        self.deadlines.borrow_mut()[index as usize] = (NEVER, NO_TASK);
+        self.set_deadline(index, NEVER, NO_TASK);
         self.free_deadlines.borrow_mut().push(index);
     }
 
     pub(crate) fn set_deadline(&self, index: u32, at: u64, task: TaskId) {
-        self.deadlines.borrow_mut()[index as usize] = (at, task);
+        let entry = &mut self.deadlines.borrow_mut()[index as usize];
+        let armed = self.armed.get() + usize::from(at != NEVER) - usize::from(entry.0 != NEVER);
+        self.armed.set(armed);
+        *entry = (at, task);
     }
 
     /// Wakes the tasks whose deadline has passed; at most once per [`TICK`]. True when it looked.
@@ -368,10 +396,15 @@ impl Reactor {
             return false;
         }
         self.next_sweep.set(now + TICK.as_millis() as u64);
+        self.unix.set(crate::log_sink::unix_seconds());
+        if self.armed.get() == 0 {
+            return true;
+        }
         let mut ready = self.ready.borrow_mut();
         for (at, task) in self.deadlines.borrow_mut().iter_mut() {
             if *at <= now {
                 *at = NEVER;
+                self.armed.set(self.armed.get() - 1);
                 ready.push_back(*task);
             }
         }
@@ -380,7 +413,7 @@ impl Reactor {
 
     /// Whether any deadline is set, so that the loop must not sleep past the next tick.
     pub(crate) fn has_deadlines(&self) -> bool {
-        self.deadlines.borrow().iter().any(|(at, _)| *at != NEVER)
+        self.armed.get() > 0
     }
 
     /// Runs `f` with the worker's read buffer.

@@ -68,6 +68,14 @@ impl Tasks {
         id
     }
 
+    /// Has every task polled, because something has changed for all of them.
+    pub(crate) fn wake_all(&self) {
+        for id in 0..self.slots.borrow().len() {
+            self.reactor
+                .schedule(TaskId::try_from(id).unwrap_or(NO_TASK));
+        }
+    }
+
     /// Polls one task. A number whose task has ended is passed over.
     pub(crate) fn run(&self, id: TaskId) {
         // The task is taken out while it runs, because it may start others.
