@@ -22,7 +22,7 @@ use program::Failure;
 use serde::{Deserialize, Serialize};
 
 use crate::client::{Browser, Site};
-use crate::history::{Change, History, Recorder};
+use crate::history::{Change, History, Recorder, Request};
 use crate::mode::Mode;
 use crate::stage::Stage;
 
@@ -267,6 +267,21 @@ pub(crate) fn shares(load: &std::collections::BTreeMap<&str, usize>) -> String {
         .map(|(node, count)| format!("{node} {count}"))
         .collect();
     parts.join(", ")
+}
+
+/// Why the proxy chose as it did: each reason once, `ip_hash` or `new, cookie`.
+pub(crate) fn routes<'a>(requests: impl Iterator<Item = &'a Request>) -> String {
+    let mut reasons: Vec<String> = Vec::new();
+    for route in requests.filter_map(|request| request.answer()?.route.as_ref()) {
+        let reason = format!("`{route}`");
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    }
+    if reasons.is_empty() {
+        return "not told".to_owned();
+    }
+    reasons.join(", ")
 }
 
 /// The nodes' letters in the order in which they answered: `A B A B`. A node without a letter keeps its name.

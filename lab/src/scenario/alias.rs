@@ -1,6 +1,6 @@
 //! C2: the same page under `/jsp/` and, through the alias, under `/test/`.
 
-use super::{About, Finding, Play, Playing, Scenario, Verdict};
+use super::{About, Finding, Play, Playing, Scenario, Verdict, many};
 use crate::check::session_ids;
 use crate::history::{Ask, History, Request};
 use crate::mode::Mode;
@@ -68,12 +68,17 @@ impl Scenario for Alias {
             test.len(),
             jsp_ids.union(&test_ids).count()
         );
-        let why = format!(
-            "the same page came from both; the cookies have Path={} and Path={}, so one browser has a session in each context, and what it puts into one is not in the other",
-            path(&jsp),
-            path(&test)
-        );
         let both = jsp_answers == jsp.len() && test_answers == test.len();
+        let why = if both {
+            format!(
+                "the page came from both; the cookies have Path={} and Path={}, and the browser had {} in all",
+                path(&jsp),
+                path(&test),
+                many(jsp_ids.union(&test_ids).count(), "session")
+            )
+        } else {
+            "one of the paths did not answer with the page each time".to_owned()
+        };
         let apart = jsp_ids.len() == 1 && test_ids.len() == 1 && jsp_ids.is_disjoint(&test_ids);
         let verdict = match (both, apart) {
             (true, true) => Verdict::Confirmed,

@@ -97,29 +97,26 @@ impl Scenario for AddNode {
             of(moved, total, "browser"),
             of(fates.lost.len(), total, "session")
         );
-        let (verdict, why) = match self.mode {
+        let kept = of(fates.kept.len(), total, "session");
+        let (holds, why) = match self.mode {
             Mode::IpHash => (
-                if 2 * moved > total {
-                    Verdict::Confirmed
-                } else {
-                    Verdict::Refuted
-                },
+                2 * moved > total,
                 format!(
-                    "the server is the hash modulo the number of servers, now 3 instead of 2; whoever moves loses the session ({} did)",
-                    fates.lost.len()
+                    "the server is the hash modulo the number of servers, now 3 instead of 2: {} moved, and {kept} stayed",
+                    of(moved, total, "browser")
                 ),
             ),
             Mode::SessionSticky | Mode::RoundRobin => (
-                if moved == 0 && fates.lost.is_empty() {
-                    Verdict::Confirmed
-                } else {
-                    Verdict::Refuted
-                },
+                moved == 0 && fates.lost.is_empty(),
                 format!(
-                    "the cookie names the server, and its server is still there: {} kept",
-                    of(fates.kept.len(), total, "session")
+                    "each cookie names a server, and all the old ones are still there: {kept} stayed"
                 ),
             ),
+        };
+        let verdict = if holds {
+            Verdict::Confirmed
+        } else {
+            Verdict::Refuted
         };
         Finding::new(verdict, observed, why)
     }

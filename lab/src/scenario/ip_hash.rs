@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::crowd::Crowd;
-use super::{About, Finding, Play, Playing, Scenario, Verdict, address, many, of, shares};
+use super::{About, Finding, Play, Playing, Scenario, Verdict, address, many, routes, shares};
 use crate::check::{load, nodes, session_ids, skew};
 use crate::history::{Ask, Entry, History};
 use crate::mode::Mode;
@@ -59,10 +59,18 @@ impl Scenario for KeepsSession {
                 many(nodes, "server"),
                 many(ids, "ID")
             ),
-            format!(
-                "{} answered by one server with one session ID, though no cookie of the proxy is involved: the address decides",
-                of(if kept { requests } else { 0 }, requests, "request")
-            ),
+            if kept {
+                format!(
+                    "all {requests} requests were answered by one server with one session ID; the reason for the choice was {}",
+                    routes(history.requests())
+                )
+            } else {
+                format!(
+                    "{requests} requests of one browser were answered by {} with {}",
+                    many(nodes, "server"),
+                    many(ids, "session ID")
+                )
+            },
         )
     }
 }
@@ -119,11 +127,23 @@ impl Scenario for TwoBrowsers {
             },
             first.union(&second).collect::<BTreeSet<_>>().len()
         );
-        let why = format!(
-            "the server is the same in all {} requests, for the address decides; the session is not, for each browser has its own cookies; a second window of one browser, which shares them, {} the session",
-            history.requests().count(),
-            if shared { "has" } else { "has not" }
-        );
+        let why = if same_server {
+            format!(
+                "all {} requests reached one server, for the browsers have one address; {}; a second window of the first browser, which shares its cookies, {} its session",
+                history.requests().count(),
+                if same_session {
+                    "they have one session ID"
+                } else {
+                    "their sessions are two, for each has its own cookies"
+                },
+                if shared { "has" } else { "has not" }
+            )
+        } else {
+            format!(
+                "two browsers of one address reached {}",
+                many(servers.len(), "server")
+            )
+        };
         let verdict = match (same_server, same_session) {
             (true, true) => Verdict::Confirmed,
             (true, false) => Verdict::Qualified,
@@ -189,7 +209,7 @@ impl Scenario for Imbalance {
         };
         let observed = format!("one network: {}; many: {}", shares(&one), shares(&many));
         let why = format!(
-            "the first three octets decide: {} browsers of one /24 put {:.2} times the fair share on one server, as many strangers {:.2} times",
+            "{} browsers of one /24, which share the three octets that are hashed, put {:.2} times the fair share on the busiest server, as many strangers {:.2} times",
             neighbours.requests().count(),
             figure(&one),
             figure(&many)

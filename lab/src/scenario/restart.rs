@@ -75,7 +75,10 @@ impl Scenario for RollingRestart {
             (0, _) => Verdict::Refuted,
             _ => Verdict::Qualified,
         };
-        let why = "a session lives in the memory of its server only, and each server was stopped once; a graceful stop finishes requests, it saves no sessions";
+        let why = match verdict {
+            Verdict::Confirmed => "each server was stopped once, and with its memory its sessions were gone: a graceful stop finishes requests, it saves no sessions".to_owned(),
+            _ => format!("{} survived the restart of their servers", of(fates.kept.len(), fates.total(), "session")),
+        };
         Finding::new(verdict, observed(&fates), why)
     }
 }
@@ -128,11 +131,17 @@ impl Scenario for RestartProxy {
             (_, 0) => Verdict::Refuted,
             _ => Verdict::Qualified,
         };
-        let where_it_is = match self.mode {
-            Mode::SessionSticky => "what binds a browser is in its cookie",
-            Mode::IpHash | Mode::RoundRobin => "what binds a browser is its address",
+        let binding = match self.mode {
+            Mode::SessionSticky => "its cookie",
+            Mode::IpHash | Mode::RoundRobin => "its address",
         };
-        let why = format!("{where_it_is}, not in the proxy's memory: {moved} browsers moved");
+        let moved = of(moved, fates.total(), "browser");
+        let why = match verdict {
+            Verdict::Confirmed => format!(
+                "{moved} moved: what binds a browser is {binding}, and the proxy need not remember it"
+            ),
+            _ => format!("{moved} moved although {binding} is the same"),
+        };
         Finding::new(verdict, observed(&fates), why)
     }
 }

@@ -50,9 +50,14 @@ impl Scenario for Alternates {
             sequence(history.requests().filter_map(Request::node).take(6)) + " …"
         );
         let why = format!(
-            "the server changed at {}, and {} made a new session, because the ID that it carried was the other server's",
+            "the server changed at {}, and {} made a new session{}",
             of(turns.changes, turns.answers.saturating_sub(1), "step"),
             of(fresh, turns.answers, "request"),
+            if turns.strict() && fresh == turns.answers {
+                ", because the ID that it carried was the other server's"
+            } else {
+                ""
+            }
         );
         let verdict = if turns.strict() && ids == turns.answers {
             Verdict::Confirmed

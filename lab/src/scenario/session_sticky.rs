@@ -73,7 +73,8 @@ impl Scenario for ForeignId {
             of(turns.answers, history.requests().count(), "answer"),
         );
         let why = format!(
-            "no server knows the old ID and none adopts it; the reason for the choice was `{}` at first and `{}` from then on",
+            "the old ID, which no server knows, was {}; the reason for the choice was `{}` at first and `{}` at last",
+            if adopted { "adopted" } else { "replaced" },
             route(Some(first)),
             route(history.requests().last())
         );
@@ -135,8 +136,9 @@ impl Scenario for Finer {
             return Finding::unknown("only one server was ever seen; there may be no other");
         }
         let why = format!(
-            "all {} browsers have one address, which ip_hash would send to one server; here they share the servers, and {} kept server and session",
-            browsers.len(),
+            "{} of one address, which ip_hash sends to one server (C5), reached {}, and {} kept server and session",
+            many(browsers.len(), "browser"),
+            many(spread.len(), "server"),
             of(faithful, browsers.len(), "browser"),
         );
         let verdict = match (spread.len(), faithful == browsers.len()) {

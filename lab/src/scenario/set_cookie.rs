@@ -63,7 +63,7 @@ impl Scenario for SetCookie {
             _ => Verdict::Refuted,
         };
         let why = format!(
-            "it comes with an ID that the browser does not have yet, at the first visit and at the login ({due} times), and is not repeated; in round robin that is every response, because every request makes a session"
+            "it comes with an ID that the browser does not have yet, at the first visit and at the login ({due} times), and is not repeated while the ID stays"
         );
         let observed = format!("Set-Cookie in {}", of(carried, answers, "response"));
         Finding::new(verdict, observed, why)
