@@ -214,7 +214,7 @@ fn log_line(bencher: Bencher<'_, '_>, format: Format) {
         path: b"/jsp/index.jsp",
         status: 200,
         body_bytes: 612,
-        user_agent: b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36",
+        user_agent: Some(b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"),
         upstream: "TomcatA",
         attempts: 1,
         route: "cookie",

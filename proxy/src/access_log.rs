@@ -6,7 +6,7 @@
 //! json      {"ts":"2026-11-22T22:49:11.120Z","node":"proxy","mode":"ip_hash","client":"10.0.0.1","req":"GET / HTTP/1.1",…}
 //! ```
 //!
-//! A missing value is `-`, in JSON it is left out. What a client sends can neither end a line nor a quote: `"`, `\`, control
+//! A missing value is `-`, in JSON it is left out; a field that is there and empty is `""` as in nginx. What a client sends can neither end a line nor a quote: `"`, `\`, control
 //! bytes and bytes from 0x7F up become `\xHH`. Session ids are credentials; of them JSON has the first eight digits of a hash.
 
 mod time;
@@ -50,11 +50,11 @@ pub struct Entry<'a> {
     /// Bytes of the body sent to the client.
     pub body_bytes: u64,
     /// `Referer`.
-    pub referer: &'a [u8],
+    pub referer: Option<&'a [u8]>,
     /// `User-Agent`.
-    pub user_agent: &'a [u8],
-    /// `X-Forwarded-For`, before we append to it.
-    pub x_forwarded_for: &'a [u8],
+    pub user_agent: Option<&'a [u8]>,
+    /// `X-Forwarded-For`, before we append to it; several fields are joined with commas.
+    pub x_forwarded_for: Option<&'a [u8]>,
     /// User of `Authorization: Basic`.
     pub user: &'a [u8],
     /// From the first byte of the head to the last byte of the response.
@@ -82,7 +82,7 @@ impl Format {
             Self::Main => {
                 entry.combined(out);
                 out.extend_from_slice(b" \"");
-                escaped(entry.x_forwarded_for, out);
+                field(entry.x_forwarded_for, out);
                 out.extend_from_slice(b"\"\n");
             }
             Self::Combined => {
@@ -107,9 +107,9 @@ impl Entry<'_> {
         out.extend_from_slice(b"] \"");
         escaped(self.request, out);
         let _infallible = write!(out, "\" {} {} \"", self.status, self.body_bytes);
-        escaped(self.referer, out);
+        field(self.referer, out);
         out.extend_from_slice(b"\" \"");
-        escaped(self.user_agent, out);
+        field(self.user_agent, out);
         out.push(b'"');
     }
 
@@ -133,9 +133,9 @@ impl Entry<'_> {
             sid8: (!self.session_id.is_empty())
                 .then(|| hash[..4].iter().map(|byte| format!("{byte:02x}")).collect()),
             user: text(self.user),
-            referer: text(self.referer),
-            agent: text(self.user_agent),
-            forwarded: text(self.x_forwarded_for),
+            referer: self.referer.and_then(text),
+            agent: self.user_agent.and_then(text),
+            forwarded: self.x_forwarded_for.and_then(text),
         };
         // Text, numbers and addresses always have a form in JSON.
         let _infallible = serde_json::to_writer(&mut *out, &line);
@@ -185,6 +185,13 @@ fn text(bytes: &[u8]) -> Option<Cow<'_, str>> {
     (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes))
 }
 
+/// The value of a field in quotes, which tell an empty one from none.
+fn field(value: Option<&[u8]>, out: &mut Vec<u8>) {
+    if value != Some(b"") {
+        escaped(value.unwrap_or_default(), out);
+    }
+}
+
 /// The value as nginx escapes it; `-` for none.
 fn escaped(value: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -227,7 +234,7 @@ mod tests {
             path: b"/jsp/",
             status: 200,
             body_bytes: 345,
-            user_agent: b"curl/8",
+            user_agent: Some(b"curl/8"),
             duration: Duration::from_micros(1234),
             upstream: "TomcatA",
             attempts: 1,
@@ -255,8 +262,8 @@ mod tests {
         assert_eq!(line(Format::Main, &Entry::default()), nothing);
         let all = Entry {
             user: b"ann",
-            referer: b"http://a/",
-            x_forwarded_for: b"1.2.3.4",
+            referer: Some(b"http://a/"),
+            x_forwarded_for: Some(b"1.2.3.4"),
             ..entry()
         };
         let written = line(Format::Main, &all);
@@ -265,12 +272,18 @@ mod tests {
             written.ends_with("\"http://a/\" \"curl/8\" \"1.2.3.4\"\n"),
             "{written}"
         );
+        let empty = Entry {
+            user_agent: Some(b""),
+            ..entry()
+        };
+        let written = line(Format::Combined, &empty);
+        assert!(written.ends_with(" \"-\" \"\"\n"), "{written}");
     }
 
     #[test]
     fn escaping_of_nginx() {
         let odd = Entry {
-            user_agent: "q\"u\\o \u{e9}\t\x7f".as_bytes(),
+            user_agent: Some("q\"u\\o \u{e9}\t\x7f".as_bytes()),
             ..entry()
         };
         let written = line(Format::Combined, &odd);
@@ -305,7 +318,7 @@ mod tests {
         /// Whatever a client sends, it is one line with its quotes in pairs, and JSON stays JSON.
         #[test]
         fn one_line(agent in prop::collection::vec(any::<u8>(), 0..40)) {
-            let entry = Entry { user_agent: &agent, request: &agent, ..entry() };
+            let entry = Entry { user_agent: Some(&agent), request: &agent, ..entry() };
             for format in [Format::Main, Format::Combined, Format::Json] {
                 let written = line(format, &entry);
                 prop_assert_eq!(written.matches('\n').count(), 1);

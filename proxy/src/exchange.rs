@@ -94,9 +94,9 @@ pub(crate) struct Record {
 /// Fields of the request that the log names.
 #[derive(Default)]
 pub(crate) struct LoggedFields {
-    pub(crate) referer: Vec<u8>,
-    pub(crate) user_agent: Vec<u8>,
-    pub(crate) x_forwarded_for: Vec<u8>,
+    pub(crate) referer: Option<Vec<u8>>,
+    pub(crate) user_agent: Option<Vec<u8>>,
+    pub(crate) x_forwarded_for: Option<Vec<u8>>,
     pub(crate) user: Vec<u8>,
     pub(crate) session_id: Vec<u8>,
 }
@@ -139,19 +139,14 @@ impl Exchange {
 
     /// Keeps what the access log will want of a request, before its fields are changed.
     pub(crate) fn note_request(&self, method: &http::Method, path: &str, headers: &HeaderMap) {
-        let field = |name: http::HeaderName| {
-            headers
-                .get(name)
-                .map(|value| value.as_bytes().to_vec())
-                .unwrap_or_default()
-        };
+        let field = |name: http::HeaderName| headers.get(name).map(|v| v.as_bytes().to_vec());
         let mut record = self.record.borrow_mut();
         record.method = method.as_str().into();
         record.path = path.into();
         record.fields = Some(Box::new(LoggedFields {
             referer: field(http::header::REFERER),
             user_agent: field(http::header::USER_AGENT),
-            x_forwarded_for: field(http::HeaderName::from_static("x-forwarded-for")),
+            x_forwarded_for: joined(headers, "x-forwarded-for"),
             user: basic_user(headers),
             session_id: crate::cookie::find(headers, SESSION_COOKIE)
                 .next()
@@ -184,9 +179,9 @@ impl Exchange {
                 path: &record.path,
                 status: record.status,
                 body_bytes: self.sent.get(),
-                referer: &fields.referer,
-                user_agent: &fields.user_agent,
-                x_forwarded_for: &fields.x_forwarded_for,
+                referer: fields.referer.as_deref(),
+                user_agent: fields.user_agent.as_deref(),
+                x_forwarded_for: fields.x_forwarded_for.as_deref(),
                 user: &fields.user,
                 duration: std::time::Duration::from_millis(millis),
                 upstream: record.node.as_deref().unwrap_or_default(),
@@ -199,6 +194,12 @@ impl Exchange {
             },
         );
     }
+}
+
+/// The values of all fields of this name as one, as nginx's `$http_NAME`.
+fn joined(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
+    let values: Vec<_> = headers.get_all(name).iter().map(|v| v.as_bytes()).collect();
+    (!values.is_empty()).then(|| values.join(&b", "[..]))
 }
 
 /// The user of `Authorization: Basic`, as nginx's `$remote_user`.

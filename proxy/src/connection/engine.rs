@@ -71,6 +71,8 @@ enum Next {
     Park(Conn),
     /// It is gone.
     Closed,
+    /// It speaks HTTP/2: [`crate::http2`] has it, and counts its end.
+    Given,
     /// Here is a request.
     Request(Head),
 }
@@ -126,6 +128,7 @@ async fn run(worker: Rc<Worker>, engine: Rc<Engine>) {
                     worker.closed();
                     break;
                 }
+                Next::Given => break,
             };
             let Some(exchange) = begin(&worker, &wire, &head, &peer_deadline) else {
                 worker.closed();
@@ -233,7 +236,7 @@ async fn next(worker: &Rc<Worker>, wire: &Wire, deadline: &Deadline) -> Next {
             let view = Rc::clone(&conn.listening.view.borrow());
             (conn.phase, view)
         }) else {
-            return Next::Closed;
+            return Next::Given;
         };
         match phase {
             Phase::Request => {
@@ -289,7 +292,7 @@ async fn next(worker: &Rc<Worker>, wire: &Wire, deadline: &Deadline) -> Next {
         match received {
             Poll::Ready(Ok(0)) => {
                 if phase == Phase::Request && wire.with_input(|input| !input.is_empty()) {
-                    refusal::log(worker, wire, 400);
+                    refusal::log(worker, wire, 400, 0);
                 }
                 return Next::Closed;
             }

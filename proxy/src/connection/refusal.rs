@@ -18,13 +18,13 @@ const LOGGED_LINE: usize = 512;
 /// Sends the page for a refused head; the connection is to be closed afterwards.
 pub(crate) async fn send(worker: &Rc<Worker>, wire: &Wire, deadline: &Deadline, invalid: Invalid) {
     let status = StatusCode::from_u16(invalid.status).unwrap_or(StatusCode::BAD_REQUEST);
-    log(worker, wire, status.as_u16());
-    let Some((head, timeout)) = wire.with_conn(|conn| {
+    let Some((head, length, timeout)) = wire.with_conn(|conn| {
         let view = conn.listening.view.borrow();
         let policy = &view.site.policy;
         let local = conn.announced.as_ref().map_or_else(|| conn.local(), |a| a.destination);
         tracing::debug!(peer = %conn.peer, status = status.as_u16(), why = invalid.why, "request refused");
         let page = view.pages.page(status).body;
+        let length = page.len() as u64;
         let mut head = format!("HTTP/1.1 {status}\r\n");
         if let Some(server) = policy.server.as_ref().and_then(|server| server.to_str().ok()) {
             head.push_str(&format!("Server: {server}\r\n"));
@@ -40,10 +40,11 @@ pub(crate) async fn send(worker: &Rc<Worker>, wire: &Wire, deadline: &Deadline, 
         head.push_str("\r\n");
         let mut head = head.into_bytes();
         head.extend_from_slice(&page);
-        (head, millis(view.site.client.send_timeout))
+        (head, length, millis(view.site.client.send_timeout))
     }) else {
         return;
     };
+    log(worker, wire, status.as_u16(), length);
     let mut sent = 0;
     deadline.set_after(timeout);
     poll_fn(|cx| {
@@ -68,10 +69,10 @@ pub(crate) async fn send(worker: &Rc<Worker>, wire: &Wire, deadline: &Deadline, 
     deadline.clear();
 }
 
-/// Counts and logs something that is not a request.
-pub(crate) fn log(worker: &Rc<Worker>, wire: &Wire, status: u16) {
+/// Counts and logs something that is not a request, and was answered with a page of `body_bytes`.
+pub(crate) fn log(worker: &Rc<Worker>, wire: &Wire, status: u16, body_bytes: u64) {
     worker.stats().request();
-    worker.stats().answered(status, 0, 0);
+    worker.stats().answered(status, body_bytes, 0);
     if !worker.log.is_on() {
         return;
     }
@@ -89,6 +90,7 @@ pub(crate) fn log(worker: &Rc<Worker>, wire: &Wire, status: u16) {
                 unix_millis: crate::log_sink::unix_millis(),
                 request: &line,
                 status,
+                body_bytes,
                 node: &site.node_id,
                 mode: &site.mode,
                 ..Default::default()

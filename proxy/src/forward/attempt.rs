@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 
 use super::{Forward, Tried};
@@ -112,7 +113,11 @@ impl Forward<'_> {
         })
         .await;
         let error = match outcome {
-            Some(Ok(response)) => return Ok(response),
+            Some(Ok(response)) if is_well_framed(response.headers()) => return Ok(response),
+            Some(Ok(_)) => {
+                let why = "the response has an ambiguous length";
+                return Err(Failure::new(Event::InvalidHead, true, why));
+            }
             Some(Err(error)) => error.into_error(),
             None => return Err(Failure::new(Event::ReadTimeout, true, "timed out")),
         };
@@ -126,6 +131,20 @@ impl Forward<'_> {
             }
         };
         Err(Failure::new(event, moved.sent > before.sent, error))
+    }
+}
+
+/// Whether a response says in one way where it ends: not by a length beside a coding, nor by a coding that we do not know
+/// (RFC 9112 sections 6.1 and 6.3; nginx answers 502 to both).
+fn is_well_framed(fields: &HeaderMap) -> bool {
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => {
+            coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+                && !fields.contains_key(CONTENT_LENGTH)
+        }
+        (Some(_), Some(_)) => false,
     }
 }
 

@@ -125,3 +125,24 @@ fn garbage_from_a_peer_is_502() {
         assert_eq!(proxy.get("/").status, 502, "{garbage:?}");
     }
 }
+
+#[test]
+fn ambiguous_responses_are_502_and_their_connection_is_not_used_again() {
+    for fields in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: gzip\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+    ] {
+        let peer = Peer::answering(move |_| {
+            format!("HTTP/1.1 200 OK\r\n{fields}\r\n5\r\nhello\r\n0\r\n\r\n").into_bytes()
+        });
+        let proxy = Proxy::before(&[&peer], "");
+        for request in 1..=2 {
+            assert_eq!(proxy.get("/").status, 502, "{fields:?}");
+            assert_eq!(peer.connections(), request, "{fields:?}");
+        }
+    }
+}

@@ -4,6 +4,7 @@ mod bodies;
 mod framing;
 mod lifecycle;
 mod limits;
+mod log;
 mod peers;
 mod requests;
 mod stage;

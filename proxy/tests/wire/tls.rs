@@ -141,3 +141,27 @@ async fn http_2_over_tls_with_many_streams_at_once() {
     }
     assert_eq!(peer.seen().len(), 20);
 }
+
+#[tokio::test]
+async fn an_http_2_connection_is_counted_once() {
+    let peer = echo();
+    let site = site(&peer);
+    for round in 1..=3 {
+        let stream = connect(&site, b"h2").await;
+        let (mut send, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .expect("HTTP/2");
+        let connection = tokio::spawn(connection);
+        let response = send.send_request(request("/", "data")).await;
+        assert_eq!(response.expect("a response").status(), 200);
+        site.proxy
+            .until_status("it is open", |s| s["client"]["active"] == 1);
+        drop(send);
+        connection.abort();
+        assert!(connection.await.is_err(), "it was ended");
+        site.proxy.until_status("it is closed", |s| {
+            s["client"]["active"] == 0 && s["client"]["handled"] == round
+        });
+    }
+}
