@@ -105,6 +105,13 @@ impl BodySource {
         }
         let exchange = &self.exchange;
         self.waiting.set(false);
+        // Under HTTP/1.1 the client's bytes wake the task that polls this. Under HTTP/2 they come through another task,
+        // and the waker at hand only reaches as far as the peer's connection.
+        let other = exchange
+            .wire
+            .is_none()
+            .then(|| exchange.worker.tasks.current_waker());
+        let cx = &mut Context::from_waker(other.as_ref().unwrap_or(cx.waker()));
         loop {
             let frame = match Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(cx) {
                 Poll::Pending => {

@@ -35,6 +35,9 @@ const HALF_CLOSE_GRACE: u64 = 1000;
 /// How long bytes that nobody wants are read and thrown away, so that the client sees our response and not a reset.
 const LINGERING_TIMEOUT: u64 = 5000;
 
+/// Pipelined requests that are answered before others get their turn.
+const REQUESTS_IN_A_ROW: u32 = 16;
+
 /// One engine, as the worker sees it.
 pub(crate) struct Engine {
     task: TaskId,
@@ -116,6 +119,7 @@ async fn run(worker: Rc<Worker>, engine: Rc<Engine>) {
         })
         .await;
         wire.attach(conn);
+        let mut in_a_row = 0_u32;
         loop {
             let head = match next(&worker, &wire, &client_deadline).await {
                 Next::Request(head) => head,
@@ -153,7 +157,11 @@ async fn run(worker: Rc<Worker>, engine: Rc<Engine>) {
                 if wire.has_left() {
                     return Poll::Ready(Ended::Dropped);
                 }
-                if gone_at == NEVER && wire.has_ended() && wire.is_request_received() {
+                let unanswered = exchange.record.borrow().status == 0;
+                if !unanswered {
+                    // Who takes the response is there; who does not is found out by sending it.
+                    gone_at = NEVER;
+                } else if gone_at == NEVER && wire.has_ended() && wire.is_request_received() {
                     gone_at = now + HALF_CLOSE_GRACE;
                 }
                 if gone_at <= now {
@@ -181,6 +189,10 @@ async fn run(worker: Rc<Worker>, engine: Rc<Engine>) {
                 Ended::Answered => {
                     exchange.finish();
                     wire.with_conn(|conn| idle(&worker, conn));
+                    in_a_row += 1;
+                    if in_a_row.is_multiple_of(REQUESTS_IN_A_ROW) {
+                        others_first(&worker).await;
+                    }
                 }
                 Ended::Closed => {
                     http = None;
@@ -202,6 +214,7 @@ async fn run(worker: Rc<Worker>, engine: Rc<Engine>) {
                     }
                     exchange.finish();
                     if wire.is_request_received() && !wire.has_unread() {
+                        say_goodbye(&wire).await;
                         drop(wire.detach());
                         worker.closed();
                         break;
@@ -394,6 +407,30 @@ fn idle(worker: &Worker, conn: &mut Conn) {
     let timeout = millis(conn.listening.view.borrow().site.client.keepalive_timeout);
     conn.head_since = 0;
     conn.deadline = worker.reactor.now().saturating_add(timeout);
+}
+
+/// Lets the other tasks of the worker run.
+async fn others_first(worker: &Worker) {
+    let mut waited = false;
+    poll_fn(|_| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        worker.reactor.schedule(worker.reactor.current());
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Tells a TLS client that the end is the end, as far as that can be told at once (RFC 8446 section 6.1).
+async fn say_goodbye(wire: &Wire) {
+    if wire.with_conn(|conn| conn.stream.is_tls()) == Some(true) {
+        poll_fn(|cx| {
+            let _ = wire.with_conn(|conn| conn.stream.poll_end(cx));
+            Poll::Ready(())
+        })
+        .await;
+    }
 }
 
 /// Nothing more is wanted from the connection, but it may still be sending.

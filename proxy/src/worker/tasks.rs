@@ -50,10 +50,7 @@ impl Tasks {
 
     /// Starts a future under a reserved number; it is polled soon.
     pub(crate) fn start(&self, id: TaskId, future: impl Future<Output = ()> + 'static) {
-        let waker = Waker::from(Arc::new(TaskWaker {
-            id,
-            mailbox: Arc::clone(&self.mailbox),
-        }));
+        let waker = self.waker(id);
         self.slots.borrow_mut()[id as usize] = Some(Task {
             future: Box::pin(future),
             waker,
@@ -66,6 +63,18 @@ impl Tasks {
         let id = self.reserve();
         self.start(id, future);
         id
+    }
+
+    /// Wakes the running task, for what is polled under another waker.
+    pub(crate) fn current_waker(&self) -> Waker {
+        self.waker(self.reactor.current())
+    }
+
+    fn waker(&self, id: TaskId) -> Waker {
+        Waker::from(Arc::new(TaskWaker {
+            id,
+            mailbox: Arc::clone(&self.mailbox),
+        }))
     }
 
     /// Has every task polled, because something has changed for all of them.

@@ -194,3 +194,28 @@ fn the_proxy_protocol_says_who_the_client_is() {
     without.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n");
     without.expect_end();
 }
+
+#[test]
+fn a_client_that_has_said_all_it_has_to_say_is_still_answered() {
+    let peer = Peer::answering(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        ok("late")
+    });
+    let proxy = Proxy::before(&[&peer], "");
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n");
+    client.end();
+    assert_eq!(client.response().text(), "late");
+    client.expect_end();
+}
+
+#[test]
+fn many_pipelined_requests_are_all_answered() {
+    let proxy =
+        Proxy::start("[[server]]\n[[server.location]]\npath = \"/\"\nreturn = \"200 pong\"\n");
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n".repeat(200));
+    for _ in 0..200 {
+        assert_eq!(client.response().text(), "pong");
+    }
+}
