@@ -165,3 +165,25 @@ async fn an_http_2_connection_is_counted_once() {
         });
     }
 }
+
+#[tokio::test]
+async fn a_large_body_comes_through_http_2_without_waiting_for_a_timeout() {
+    let peer = Peer::answering(|request| ok(&request.body.len().to_string()));
+    let site = site(&peer);
+    let stream = connect(&site, b"h2").await;
+    let (mut send, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
+    tokio::spawn(connection);
+    for size in [17_000, 70_000, 900_000] {
+        let asked = http::Request::post("https://shop.test/")
+            .header("host", "shop.test")
+            .body(Full::new(bytes::Bytes::from(vec![b'x'; size])))
+            .expect("a request");
+        let answered = tokio::time::timeout(super::stage::PATIENCE, send.send_request(asked)).await;
+        let response = answered.expect("in time").expect("a response");
+        let text = response.into_body().collect().await.expect("a body");
+        assert_eq!(text.to_bytes(), size.to_string());
+    }
+}
