@@ -9,6 +9,7 @@
 //!
 //! The only file in which the choice of a peer, its connections and the rules for fields meet.
 
+mod again;
 mod attempt;
 mod reply;
 
@@ -124,23 +125,21 @@ impl Forward<'_> {
             Err(error) => return Ok(self.no_peer(error)),
         };
         let secure = self.fields.is_secure(&parts.headers);
+        let idempotent = retry::is_idempotent(&parts.method);
         let (hop, websocket) = self.prepare(&mut parts);
         let source = (!body.is_end_stream()).then(|| {
             let limit = self.location.max_body;
             Rc::new(BodySource::new(body, limit, Rc::clone(exchange)))
         });
+        let mut parts = Some(parts);
         let mut refreshed = false;
         let mut tries = 0;
         loop {
             tries += 1;
             exchange.record.borrow_mut().attempts += 1;
+            let request = self.request(&mut parts, source.as_ref()).ok_or(Cut)?;
             let mut tried = self
-                .attempt(
-                    choice,
-                    copy(&parts, source.as_ref()),
-                    source.as_deref(),
-                    refreshed,
-                )
+                .attempt(choice, request, source.as_deref(), refreshed)
                 .await;
             if let Ok(response) = &tried.outcome
                 && response.status() == StatusCode::SWITCHING_PROTOCOLS
@@ -158,7 +157,7 @@ impl Forward<'_> {
                 let status = StatusCode::from_u16(fault.status()).map_err(|_| Cut)?;
                 return Ok(self.refuse(status, Some(choice)));
             }
-            let decision = self.judge(&tried, &parts.method, source.as_deref(), tries, refreshed);
+            let decision = self.judge(&tried, idempotent, source.as_deref(), tries, refreshed);
             match decision {
                 Decision::SameFresh => {
                     tries -= 1;
@@ -167,7 +166,11 @@ impl Forward<'_> {
                 }
                 Decision::Next => {
                     refreshed = false;
-                    match self.choose(&target, &parts.headers, &mut attempt) {
+                    let again = match &parts {
+                        Some(kept) => self.choose(&target, &kept.headers, &mut attempt),
+                        None => self.choose(&target, &self.received(), &mut attempt),
+                    };
+                    match again {
                         Ok(next) => {
                             choice = next;
                             continue;
@@ -190,6 +193,43 @@ impl Forward<'_> {
                 }
             };
         }
+    }
+
+    /// The request for the next try. Nearly always the first is the last, so the fields are given away instead of copied;
+    /// for another try they are read again from the head as it was received. Only a request whose head does not stay (it
+    /// has a body, or came over HTTP/2) is copied.
+    fn request(
+        &self,
+        parts: &mut Option<Parts>,
+        source: Option<&Rc<BodySource>>,
+    ) -> Option<Request<RequestBody>> {
+        let head_stays = source.is_none() && self.exchange.wire.is_some();
+        let parts = match parts.take() {
+            Some(prepared) if head_stays => prepared,
+            Some(prepared) => {
+                let copy = copy(&prepared);
+                *parts = Some(prepared);
+                copy
+            }
+            None => {
+                let mut again = again::parts(self.exchange.wire.as_ref()?)?;
+                self.prepare(&mut again);
+                again
+            }
+        };
+        let body = source.map_or_else(RequestBody::empty, RequestBody::from_source);
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = parts.uri;
+        *request.headers_mut() = parts.headers;
+        Some(request)
+    }
+
+    /// The fields as received.
+    fn received(&self) -> HeaderMap {
+        let wire = self.exchange.wire.as_ref();
+        let parts = wire.and_then(again::parts);
+        parts.map(|parts| parts.headers).unwrap_or_default()
     }
 
     fn choose(
@@ -267,7 +307,7 @@ impl Forward<'_> {
     fn judge(
         &self,
         tried: &Tried,
-        method: &Method,
+        idempotent: bool,
         source: Option<&BodySource>,
         tries: u32,
         refreshed: bool,
@@ -296,7 +336,7 @@ impl Forward<'_> {
         let decision = rules.decide(
             event,
             retry::Request {
-                idempotent: retry::is_idempotent(method),
+                idempotent,
                 sent: tried
                     .outcome
                     .as_ref()
@@ -326,14 +366,12 @@ impl Forward<'_> {
     }
 }
 
-/// The request as it is sent, once for each try.
-fn copy(parts: &Parts, source: Option<&Rc<BodySource>>) -> Request<RequestBody> {
-    let body = source.map_or_else(RequestBody::empty, RequestBody::from_source);
-    let mut request = Request::new(body);
-    *request.method_mut() = parts.method.clone();
-    *request.uri_mut() = parts.uri.clone();
-    *request.headers_mut() = parts.headers.clone();
-    request
+fn copy(parts: &Parts) -> Parts {
+    let (mut copy, ()) = Request::new(()).into_parts();
+    copy.method = parts.method.clone();
+    copy.uri = parts.uri.clone();
+    copy.headers = parts.headers.clone();
+    copy
 }
 
 /// The request's own host: the authority of an absolute target, else `Host` (RFC 9112 section 3.2.2).

@@ -12,6 +12,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -50,6 +51,8 @@ struct State {
     start: usize,
     /// How much of it belongs to the present message.
     granted: usize,
+    /// Where the head of the present message stands in `input`.
+    head: Range<usize>,
     rest: Rest,
     body_timeout: u64,
     send_timeout: u64,
@@ -82,6 +85,7 @@ impl Wire {
             input: Vec::new(),
             start: 0,
             granted: 0,
+            head: 0..0,
             rest: Rest::Nothing,
             body_timeout: NEVER,
             send_timeout: NEVER,
@@ -165,6 +169,7 @@ impl Wire {
     ) {
         let state = &mut *self.state.borrow_mut();
         state.granted = head;
+        state.head = state.start..state.start + head;
         state.rest = match framing {
             Framing::None | Framing::Length(0) => Rest::Nothing,
             Framing::Length(length) => Rest::Length(length),
@@ -224,6 +229,12 @@ impl Wire {
         let state = &mut *self.state.borrow_mut();
         state.failed = true;
         state.body_deadline = NEVER;
+    }
+
+    /// Calls `f` with the head of the present message as received. It is there as long as the message has no body.
+    pub(crate) fn with_head<T>(&self, f: impl FnOnce(&[u8]) -> T) -> T {
+        let state = self.state.borrow();
+        f(state.input.get(state.head.clone()).unwrap_or_default())
     }
 
     /// hyper has got the last of the response's body, or will not ask for it.
