@@ -53,17 +53,24 @@ pub(crate) struct Admin {
     task: JoinHandle<()>,
 }
 
+/// The address of the admin port; none when it is off.
+pub(crate) fn parse(address: &str) -> Result<Option<SocketAddr>, Failure> {
+    if address.is_empty() {
+        return Ok(None);
+    }
+    address.parse().map(Some).map_err(|_| {
+        Failure::Usage(format!(
+            "admin: `{address}` is not an address; write ADDR:PORT"
+        ))
+    })
+}
+
 impl Admin {
     /// Binds and serves; `None` when `address` is empty.
     pub(crate) fn start(address: &str, shared: &Arc<Shared>) -> Result<Option<Self>, Failure> {
-        if address.is_empty() {
+        let Some(address) = parse(address)? else {
             return Ok(None);
-        }
-        let address: SocketAddr = address.parse().map_err(|_| {
-            Failure::Usage(format!(
-                "admin: `{address}` is not an address; write ADDR:PORT"
-            ))
-        })?;
+        };
         let listener = program::sockets::bind(address, "admin")?;
         let listener = TcpListener::from_std(listener)
             .map_err(|e| Failure::environment("cannot watch the admin port", e))?;

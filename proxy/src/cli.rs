@@ -74,25 +74,21 @@ struct Operator {
     settings: Settings,
 }
 
-/// The next thing that a signal asks for. A file that cannot be read is told and changes nothing.
+/// The next thing that a signal asks for.
 #[expect(
     clippy::await_holding_refcell_ref,
     reason = "one command is waited for at a time"
 )]
 async fn command(operator: Rc<RefCell<Operator>>) -> Command {
     let operator = &mut *operator.borrow_mut();
-    loop {
-        match operator.signals.next().await {
-            Request::Terminate | Request::Interrupt | Request::Quit => return Command::Stop,
-            Request::ReopenLogs => return Command::ReopenLogs,
-            Request::Reload => {
-                let settings = &mut operator.settings;
-                match settings.read_file_again().and_then(|()| settings.config()) {
-                    Ok(config) => return Command::Reload(Box::new(config)),
-                    Err(error) => {
-                        tracing::error!(%error, "configuration refused; the old one stays in force");
-                    }
-                }
+    match operator.signals.next().await {
+        Request::Terminate | Request::Interrupt | Request::Quit => Command::Stop,
+        Request::ReopenLogs => Command::ReopenLogs,
+        Request::Reload => {
+            let settings = &mut operator.settings;
+            match settings.read_file_again().and_then(|()| settings.config()) {
+                Ok(config) => Command::Reload(Box::new(config)),
+                Err(error) => Command::Refuse(error),
             }
         }
     }

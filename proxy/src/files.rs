@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, LAST_MODIFIED};
+use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, LAST_MODIFIED, SERVER};
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::body::ResponseBody;
@@ -45,6 +45,9 @@ pub(crate) fn answer(
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(file.content_type));
     headers.insert(ETAG, file.tag);
+    if let Some(server) = &exchange.view.policy.server {
+        headers.insert(SERVER, server.clone());
+    }
     if let Some(modified) = file.modified {
         headers.insert(LAST_MODIFIED, modified);
     }

@@ -351,7 +351,9 @@ impl Forward<'_> {
         );
         if let Err(failure) = &tried.outcome {
             let (upstream, peer, error) = (&self.upstream.name, &peer.name, &failure.error);
-            if counts {
+            if event == Event::OutOfResources {
+                tracing::error!(%upstream, %peer, error, "no connection to a peer: this machine has run out of something");
+            } else if counts {
                 tracing::warn!(%upstream, %peer, error, ?decision, "request failed on peer");
             } else {
                 tracing::debug!(%upstream, %peer, error, ?decision, "pooled connection was stale");

@@ -27,12 +27,15 @@ impl Proxy {
                 self.shared.generation.fetch_add(1, Relaxed);
                 tracing::info!("configuration loaded");
             }
-            Err(error) => {
-                self.shared.refused_reloads.fetch_add(1, Relaxed);
-                tracing::error!(%error, "configuration refused; the old one stays in force");
-            }
+            Err(error) => self.refuse(error),
         }
         changed
+    }
+
+    /// Stays with the configuration in force.
+    pub(crate) fn refuse(&self, error: &Failure) {
+        self.shared.refused_reloads.fetch_add(1, Relaxed);
+        tracing::error!(%error, "configuration refused; the old one stays in force");
     }
 
     async fn change(&mut self, config: &Config) -> Result<(), Failure> {

@@ -27,6 +27,9 @@ pub struct NextUpstream {
 pub enum Event {
     /// No connection: refused, reset, unreachable. Nothing was sent.
     ConnectFailed,
+    /// No connection, because this machine has no descriptors, ports or memory left. It says nothing about the peer, and
+    /// another peer would not help; 500 as in nginx.
+    OutOfResources,
     /// No connection in `proxy_connect_timeout`.
     ConnectTimeout,
     /// The connection broke before the head of the response was complete.
@@ -78,6 +81,7 @@ impl Event {
         match self {
             Self::ConnectFailed | Self::Broken { .. } | Self::InvalidHead => 502,
             Self::ConnectTimeout | Self::ReadTimeout => 504,
+            Self::OutOfResources => 500,
             Self::Status(status) => status,
         }
     }
@@ -159,6 +163,7 @@ impl NextUpstream {
     pub fn counts(&self, event: Event) -> bool {
         match event {
             Event::Status(status) => self.lists(status) && status != 403 && status != 404,
+            Event::OutOfResources => false,
             event => !event.is_stale_pool(),
         }
     }
@@ -178,6 +183,7 @@ impl NextUpstream {
             Event::ConnectFailed | Event::Broken { .. } => self.error,
             Event::ConnectTimeout | Event::ReadTimeout => self.timeout,
             Event::InvalidHead => self.invalid_header,
+            Event::OutOfResources => false,
             Event::Status(status) => self.lists(status),
         };
         let tries_left = self.tries == 0 || request.tries < self.tries;
@@ -233,6 +239,13 @@ mod tests {
         for (words, event, request, expected, counts) in [
             (default, Event::ConnectFailed, UNSENT_POST, Next, true),
             (default, Event::ConnectTimeout, UNSENT_POST, Next, true),
+            (
+                default,
+                Event::OutOfResources,
+                UNSENT_POST,
+                GiveUp(500),
+                false,
+            ),
             (default, BROKEN, GET, Next, true),
             (default, BROKEN, POST, GiveUp(502), true),
             (default, BROKEN, UNSENT_POST, Next, true),

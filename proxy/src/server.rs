@@ -45,6 +45,8 @@ pub struct Proxy {
 pub enum Command {
     /// Serve by this configuration.
     Reload(Box<Config>),
+    /// There was to be a new configuration, and it could not be read: told and counted like one that is wrong.
+    Refuse(Failure),
     /// Write the access log out and open its file again.
     ReopenLogs,
     /// Finish what runs, then end.
@@ -78,6 +80,7 @@ where
         match command {
             // What went wrong is logged; the old configuration stays.
             Command::Reload(config) => drop(proxy.reload(&config).await),
+            Command::Refuse(error) => proxy.refuse(&error),
             Command::ReopenLogs => proxy.reopen_logs(),
             Command::Stop => {
                 proxy.stop().await;
@@ -89,6 +92,7 @@ where
 
 /// Checks everything that [`serve`] would check before it binds (nginx's `-t`).
 pub async fn test(config: &Config) -> Result<(), Failure> {
+    crate::admin::parse(&config.admin)?;
     let resolved = crate::resolve::resolve(config).await;
     let key = crate::state::random_key();
     let site = crate::reload::build(config, &resolved, &key, worker_count(config), None)?;

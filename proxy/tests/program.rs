@@ -76,12 +76,18 @@ impl Drop for Running {
 }
 
 fn get(address: SocketAddr) -> String {
+    ask(address, "/")
+}
+
+fn ask(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))
         .expect("a socket");
     stream
-        .write_all(b"GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+        .write_all(
+            format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes(),
+        )
         .expect("it reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
@@ -114,6 +120,9 @@ fn settings_are_checked_and_shown() {
     );
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("client_header_line"), "{text}");
+    let (code, text) = outcome(at, &[&peers[..], &["--admin", "8090", "-t"]].concat());
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("admin: `8090`"), "{text}");
     assert_eq!(
         outcome(
             at,
@@ -194,6 +203,11 @@ fn signals_reload_and_stop() {
     running.signal(rustix::process::Signal::HUP);
     running.until("the old one stays in force");
     assert!(get(address).ends_with("two"));
+    let metrics = ask(admin.parse().expect("an address"), "/metrics");
+    assert!(
+        metrics.contains("lnmt_proxy_refused_reloads_total 1"),
+        "{metrics}"
+    );
     running.signal(rustix::process::Signal::TERM);
     assert_eq!(running.child.wait().expect("it ends").code(), Some(0));
 }

@@ -419,7 +419,7 @@ const SETTINGS: &[Setting] = &[
         "x_forwarded",
         Boolean,
         "BOOL",
-        "Write X-Forwarded-For, -Proto, -Host and -Port [default: on]",
+        "Write X-Forwarded-For, -Proto and -Host [default: on]",
     ),
     Setting::new(
         "forwarded",

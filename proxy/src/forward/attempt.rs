@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
+use rustix::io::Errno;
 
 use super::{Forward, Tried};
 use crate::balance::Choice;
@@ -165,11 +166,54 @@ async fn connect(
     exchange.deadline.clear();
     match connected {
         Some(Ok(connection)) => Ok(connection),
-        Some(Err(error)) => Err(Failure::new(Event::ConnectFailed, false, error)),
+        Some(Err(error)) => {
+            let event = if is_ours(&error) {
+                Event::OutOfResources
+            } else {
+                Event::ConnectFailed
+            };
+            Err(Failure::new(event, false, error))
+        }
         None => Err(Failure::new(
             Event::ConnectTimeout,
             false,
             "connecting timed out",
         )),
+    }
+}
+
+/// Whether a connection could not be made for a reason on this side.
+fn is_ours(error: &std::io::Error) -> bool {
+    let number = Errno::from_io_error(error);
+    matches!(
+        number,
+        Some(
+            Errno::MFILE
+                | Errno::NFILE
+                | Errno::NOBUFS
+                | Errno::NOMEM
+                | Errno::NOSPC
+                | Errno::ADDRNOTAVAIL
+        )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Errno, is_ours};
+
+    #[test]
+    fn what_this_machine_lacks_is_not_the_peers_fault() {
+        for number in [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+            Errno::ADDRNOTAVAIL,
+        ] {
+            assert!(is_ours(&number.into()), "{number}");
+        }
+        for number in [Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::CONNRESET] {
+            assert!(!is_ours(&number.into()), "{number}");
+        }
     }
 }
