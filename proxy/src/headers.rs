@@ -14,6 +14,7 @@
 
 mod hop_by_hop;
 
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
@@ -23,6 +24,9 @@ use crate::cookie::made_of_parts;
 use hop_by_hop::Found;
 
 pub use hop_by_hop::HopByHop;
+
+/// Bytes of the longest address as text, with an IPv4 part and a scope.
+const LONGEST_ADDRESS: usize = 64;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -86,7 +90,7 @@ impl ConnectionFields {
         let address = peer.ip().to_canonical();
         Self {
             x_proxy,
-            peer: made_of_parts(address.to_string().into_bytes()),
+            peer: as_value(address),
             secure,
             trusted,
             address,
@@ -111,6 +115,18 @@ impl ConnectionFields {
                     .get(X_FORWARDED_PROTO)
                     .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https")))
     }
+}
+
+/// An address as the value of a field, with one allocation: this is done for every request.
+fn as_value(address: IpAddr) -> HeaderValue {
+    let mut text = [0; LONGEST_ADDRESS];
+    let mut rest = &mut text[..];
+    let left = match write!(rest, "{address}") {
+        Ok(()) => rest.len(),
+        Err(_) => LONGEST_ADDRESS,
+    };
+    let length = LONGEST_ADDRESS - left;
+    HeaderValue::from_bytes(&text[..length]).expect("invariant: addresses are visible ASCII")
 }
 
 /// The value of `X-Proxy` for connections to this local address.
