@@ -7,6 +7,8 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
 use hyper::rt::{Executor, Read, ReadBufCursor, Write};
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
@@ -50,7 +52,8 @@ async fn serve(worker: Rc<Worker>, conn: Conn) {
     let streams = Rc::new(std::cell::Cell::new(0_usize));
     let service = {
         let (origin, streams) = (Rc::clone(&origin), Rc::clone(&streams));
-        service_fn(move |request| {
+        service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+            join_cookies(request.headers_mut());
             let exchange = origin.exchange();
             let streams = Rc::clone(&streams);
             async move {
@@ -97,6 +100,20 @@ async fn serve(worker: Rc<Worker>, conn: Conn) {
     })
     .await;
     worker.closed();
+}
+
+/// Makes one `Cookie` of several: HTTP/2 lets clients part it for compression, HTTP/1.1 does not (RFC 9113 section 8.2.3).
+fn join_cookies(fields: &mut HeaderMap) {
+    let parts: Vec<_> = fields
+        .get_all(COOKIE)
+        .iter()
+        .map(|v| v.as_bytes())
+        .collect();
+    if parts.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&parts.join(&b"; "[..]))
+    {
+        fields.insert(COOKIE, joined);
+    }
 }
 
 /// What all requests of a connection have in common.

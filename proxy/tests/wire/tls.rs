@@ -187,3 +187,27 @@ async fn a_large_body_comes_through_http_2_without_waiting_for_a_timeout() {
         assert_eq!(text.to_bytes(), size.to_string());
     }
 }
+
+#[tokio::test]
+async fn a_cookie_that_http_2_parted_is_one_field_for_the_peer() {
+    let peer = echo();
+    let site = site(&peer);
+    let stream = connect(&site, b"h2").await;
+    let (mut send, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
+    tokio::spawn(connection);
+    let mut asked = request("/", "");
+    for part in ["a=1", "JSESSIONID=2; b=3", "route=4"] {
+        let part = part.parse().expect("a value");
+        asked.headers_mut().append("cookie", part);
+    }
+    let response = send.send_request(asked).await.expect("a response");
+    assert_eq!(response.status(), 200);
+    let head = &peer.seen()[0].head;
+    assert!(
+        head.contains("cookie: a=1; JSESSIONID=2; b=3; route=4\r\n"),
+        "{head}"
+    );
+}
