@@ -75,7 +75,8 @@ pub(crate) async fn answer(
                 host: host.as_ref(),
                 client,
             };
-            return forward.run(parts, body).await;
+            let (mut parts, mut body) = (Some(parts), Some(body));
+            return forward.run(&mut parts, &mut body).await;
         }
         Some((_, Action::Files(root))) => crate::files::answer(&exchange, root, &parts),
         Some((_, Action::Answer { status, text })) => page::fixed(&exchange, *status, text),
@@ -111,35 +112,41 @@ struct Tried {
 }
 
 impl Forward<'_> {
-    async fn run(&self, mut parts: Parts, body: Incoming) -> Result<Response<ResponseBody>, Cut> {
+    /// What is large is handed in by reference: hyper moves the future of a request as a whole.
+    async fn run(
+        &self,
+        parts: &mut Option<Parts>,
+        body: &mut Option<Incoming>,
+    ) -> Result<Response<ResponseBody>, Cut> {
         let exchange = self.exchange;
-        let too_large = |limit: u64| body.size_hint().lower() > limit;
+        let (Some(head), Some(incoming)) = (parts.as_mut(), body.take()) else {
+            return Err(Cut);
+        };
+        let too_large = |limit: u64| incoming.size_hint().lower() > limit;
         if self.location.max_body.is_some_and(too_large) {
             return Ok(self.refuse(StatusCode::PAYLOAD_TOO_LARGE, None));
         }
         // Retries ask with the target as received; its text is shared, not copied.
-        let target = parts.uri.clone();
+        let target = head.uri.clone();
         let mut attempt = Attempt::default();
-        let mut choice = match self.choose(&target, &parts.headers, &mut attempt) {
+        let mut choice = match self.choose(&target, &head.headers, &mut attempt) {
             Ok(choice) => choice,
             Err(error) => return Ok(self.no_peer(error)),
         };
-        let secure = self.fields.is_secure(&parts.headers);
-        let idempotent = retry::is_idempotent(&parts.method);
-        let (hop, websocket) = self.prepare(&mut parts);
-        let source = (!body.is_end_stream()).then(|| {
+        let secure = self.fields.is_secure(&head.headers);
+        let idempotent = retry::is_idempotent(&head.method);
+        let (hop, websocket) = self.prepare(head);
+        let source = (!incoming.is_end_stream()).then(|| {
             let limit = self.location.max_body;
-            Rc::new(BodySource::new(body, limit, Rc::clone(exchange)))
+            Rc::new(BodySource::new(incoming, limit, Rc::clone(exchange)))
         });
-        let mut parts = Some(parts);
         let mut refreshed = false;
         let mut tries = 0;
         loop {
             tries += 1;
             exchange.record.borrow_mut().attempts += 1;
-            let request = self.request(&mut parts, source.as_ref()).ok_or(Cut)?;
             let mut tried = self
-                .attempt(choice, request, source.as_deref(), refreshed)
+                .attempt(choice, parts, source.as_ref(), refreshed)
                 .await;
             if let Ok(response) = &tried.outcome
                 && response.status() == StatusCode::SWITCHING_PROTOCOLS
@@ -166,7 +173,7 @@ impl Forward<'_> {
                 }
                 Decision::Next => {
                     refreshed = false;
-                    let again = match &parts {
+                    let again = match &*parts {
                         Some(kept) => self.choose(&target, &kept.headers, &mut attempt),
                         None => self.choose(&target, &self.received(), &mut attempt),
                     };

@@ -7,13 +7,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Request, Response};
+use http::request::Parts;
+use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 use rustix::io::Errno;
 
 use super::{Forward, Tried};
 use crate::balance::Choice;
-use crate::body::{BodySource, Lease, RequestBody};
+use crate::body::{BodySource, Lease};
 use crate::exchange::{Exchange, Fault};
 use crate::pool::{PeerConnection, PeerPool};
 use crate::retry::Event;
@@ -42,8 +43,8 @@ impl Forward<'_> {
     pub(super) async fn attempt(
         &self,
         choice: Choice,
-        request: Request<RequestBody>,
-        source: Option<&BodySource>,
+        parts: &mut Option<Parts>,
+        source: Option<&Rc<BodySource>>,
         fresh: bool,
     ) -> Tried {
         let exchange = self.exchange;
@@ -51,7 +52,7 @@ impl Forward<'_> {
         if choice.reason.is_bound() {
             lease.counters().bound(exchange.worker.index);
         }
-        let outcome = self.exchange(&mut lease, request, source, fresh).await;
+        let outcome = self.exchange(&mut lease, parts, source, fresh).await;
         exchange.deadline.clear();
         let event = match &outcome {
             Ok(response) => Event::Status(response.status().as_u16()),
@@ -71,8 +72,8 @@ impl Forward<'_> {
     async fn exchange(
         &self,
         lease: &mut Lease,
-        request: Request<RequestBody>,
-        source: Option<&BodySource>,
+        parts: &mut Option<Parts>,
+        source: Option<&Rc<BodySource>>,
         fresh: bool,
     ) -> Result<Response<Incoming>, Failure> {
         let (exchange, pass) = (self.exchange, self.pass);
@@ -86,6 +87,10 @@ impl Forward<'_> {
         let connection = lease.hold(connection);
         let before = connection.moved();
         let mut seen = None;
+        let Some(request) = self.request(parts, source) else {
+            let why = "the request cannot be read again";
+            return Err(Failure::new(Event::ConnectFailed, false, why));
+        };
         let mut response = pin!(connection.send(request));
         let outcome = poll_fn(|_| {
             connection.drive(exchange.reactor());
@@ -94,7 +99,7 @@ impl Forward<'_> {
                 return Poll::Ready(Some(response));
             }
             let moved = connection.moved();
-            let waiting = source.is_some_and(BodySource::is_waiting);
+            let waiting = source.is_some_and(|source| source.is_waiting());
             // Under HTTP/1.1 the client's own connection is what tells a client that is too slow.
             if seen != Some(moved) || (waiting && exchange.wire.is_some()) {
                 seen = Some(moved);
