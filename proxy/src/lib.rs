@@ -13,10 +13,10 @@
 //!                          └──── response written ◄─┘ body ◄─┴──────────────────┘
 //! ```
 //!
-//! One request, step by step: a parked connection becomes readable; an [engine](connection) reads, [`head`] checks the
-//! bytes strictly and says where the request ends; hyper parses exactly these bytes; [`forward`] finds the location,
+//! One request, step by step: a parked connection becomes readable; an engine (`connection`) reads, [`head`] checks the
+//! bytes strictly and says where the request ends; hyper parses exactly these bytes; `forward` finds the location,
 //! lets [`balance`] choose a peer, makes the fields ready ([`headers`], [`binding`]), sends over a pooled connection and
-//! gives the response back, retrying elsewhere as [`retry`] says; [`body`] streams both bodies; then the connection is
+//! gives the response back, retrying elsewhere as [`retry`] says; `body` streams both bodies; then the connection is
 //! parked again.
 //!
 //! What decides is pure and knows neither sockets nor the clock: [`head`], [`chunked`], [`proxy_protocol`], [`realip`],

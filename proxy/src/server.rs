@@ -1,5 +1,5 @@
 //! The proxy as a whole: resolves names, builds the site, binds, starts the workers, and hands on what the operator wants.
-//! [`crate::reload`] changes what is served; here it begins and ends.
+//! `reload` changes what is served; here it begins and ends.
 
 use std::future::Future;
 use std::net::SocketAddr;
