@@ -1,11 +1,13 @@
-//! A request on the store gives a response: the only file that knows both the protocol and the store.
+//! A request on the store gives a response: the only room that knows both the protocol and the store.
+
+mod meta;
 
 use crate::clock::Clock;
 use crate::protocol::{
     Direction, Exptime, Request, Response, Retrieve, Store as StoreRequest, StoreMode, text,
 };
 use crate::status::{Counters, Figures};
-use crate::store::{Condition, Counted, Expiry, Stored, UnixTime, Value};
+use crate::store::{Change, Condition, Deleted, Expiry, Stored, Uncounted, UnixTime, Value};
 
 /// The version of memcached whose behaviour this is: what clients that ask for it want to know.
 const VERSION: &str = "1.6.18";
@@ -44,6 +46,10 @@ impl Executor<'_> {
             Request::Retrieve(retrieve) => return self.retrieve(retrieve, enough, out, now),
             Request::Stats { group } => {
                 self.stats(group, out);
+                return Progress::Done;
+            }
+            Request::Meta(command) => {
+                self.meta(&command, now, out);
                 return Progress::Done;
             }
             Request::Quit => return Progress::Quit,
@@ -129,58 +135,71 @@ impl Executor<'_> {
     }
 
     fn store(&self, store: &StoreRequest<'_>, now: UnixTime) -> Response<'static> {
-        let counters = self.counters;
-        counters.cmd_set.bump();
         let condition = match store.mode {
             StoreMode::Set => Condition::Always,
             StoreMode::Add => Condition::Absent,
             StoreMode::Replace => Condition::Present,
-            StoreMode::Append => Condition::Append,
-            StoreMode::Prepend => Condition::Prepend,
+            StoreMode::Append => Condition::Append(None),
+            StoreMode::Prepend => Condition::Prepend(None),
             StoreMode::Cas(unique) => Condition::Unique(unique),
         };
         let value = Value {
             flags: store.flags,
             expiry: self.expiry(store.exptime, now),
             data: store.value,
+            base64_key: false,
         };
-        let stored = self.figures.store.put(store.key, value, condition, now);
-        if matches!(store.mode, StoreMode::Cas(_)) {
-            match stored {
-                Stored::Stored => counters.cas_hits.bump(),
-                Stored::Changed => counters.cas_badval.bump(),
-                Stored::Absent => counters.cas_misses.bump(),
-                Stored::Refused | Stored::NoRoom => {}
-            }
-        }
+        let stored = self.put(store.key, value, condition, now);
         match stored {
-            Stored::Stored => Response::Stored,
+            Stored::Stored(_) => Response::Stored,
             Stored::Refused => Response::NotStored,
             Stored::Changed => Response::Exists,
             Stored::Absent => Response::NotFound,
-            Stored::NoRoom => {
-                counters.store_no_memory.bump();
-                Response::OutOfMemory
-            }
+            Stored::NoRoom => Response::OutOfMemory,
         }
+    }
+
+    /// Stores, and counts what became of it.
+    fn put(&self, key: &[u8], value: Value<'_>, condition: Condition, now: UnixTime) -> Stored {
+        let counters = self.counters;
+        counters.cmd_set.bump();
+        let stored = self.figures.store.put(key, value, condition, now);
+        let is_cas = matches!(
+            condition,
+            Condition::Unique(_) | Condition::UniqueOrStale(_)
+        );
+        match stored {
+            Stored::Stored(_) if is_cas => counters.cas_hits.bump(),
+            Stored::Changed if is_cas => counters.cas_badval.bump(),
+            Stored::Absent => counters.cas_misses.bump(),
+            Stored::NoRoom => counters.store_no_memory.bump(),
+            Stored::Stored(_) | Stored::Changed | Stored::Refused => {}
+        }
+        stored
     }
 
     /// A set that cannot be done drops the old value, so that nobody reads it for the new one.
     fn too_large(&self, mode: StoreMode, key: &[u8], now: UnixTime) -> Response<'static> {
         self.counters.store_too_large.bump();
         if mode == StoreMode::Set {
-            self.figures.store.delete(key, now);
+            self.figures.store.delete(key, None, now);
         }
         Response::TooLarge
     }
 
     fn delete(&self, key: &[u8], now: UnixTime) -> Response<'static> {
-        if self.figures.store.delete(key, now) {
-            self.counters.delete_hits.bump();
-            Response::Deleted
-        } else {
-            self.counters.delete_misses.bump();
-            Response::NotFound
+        let deleted = self.figures.store.delete(key, None, now);
+        self.count_delete(deleted);
+        match deleted {
+            Deleted::Deleted => Response::Deleted,
+            Deleted::Absent | Deleted::Changed => Response::NotFound,
+        }
+    }
+
+    fn count_delete(&self, deleted: Deleted) {
+        match deleted {
+            Deleted::Deleted => self.counters.delete_hits.bump(),
+            Deleted::Absent | Deleted::Changed => self.counters.delete_misses.bump(),
         }
     }
 
@@ -191,22 +210,32 @@ impl Executor<'_> {
         delta: u64,
         now: UnixTime,
     ) -> Response<'static> {
-        let up = direction == Direction::Increment;
+        let change = Change {
+            up: direction == Direction::Increment,
+            delta,
+            unique: None,
+            initial: None,
+        };
+        let store = &self.figures.store;
+        let counted = store.count(key, change, now, |number, _| number);
+        self.count_arithmetic(direction, counted.err());
+        match counted {
+            Ok(number) => Response::Number(number),
+            Err(Uncounted::Absent | Uncounted::Changed) => Response::NotFound,
+            Err(Uncounted::NotANumber) => Response::NotANumber,
+            Err(Uncounted::NoRoom) => Response::OutOfMemory,
+        }
+    }
+
+    fn count_arithmetic(&self, direction: Direction, failed: Option<Uncounted>) {
         let (hits, misses) = match direction {
             Direction::Increment => (&self.counters.incr_hits, &self.counters.incr_misses),
             Direction::Decrement => (&self.counters.decr_hits, &self.counters.decr_misses),
         };
-        match self.figures.store.count(key, up, delta, now) {
-            Counted::Number(number) => {
-                hits.bump();
-                Response::Number(number)
-            }
-            Counted::Absent => {
-                misses.bump();
-                Response::NotFound
-            }
-            Counted::NotANumber => Response::NotANumber,
-            Counted::NoRoom => Response::OutOfMemory,
+        match failed {
+            None => hits.bump(),
+            Some(Uncounted::Absent) => misses.bump(),
+            Some(Uncounted::Changed | Uncounted::NotANumber | Uncounted::NoRoom) => {}
         }
     }
 

@@ -1,4 +1,4 @@
-//! `sessiond` keeps sessions in memory and speaks memcached's text protocol: n1 and n2 of the lab.
+//! `sessiond` keeps sessions in memory and speaks memcached's text protocol, meta commands included: n1 and n2 of the lab.
 //!
 //! ```text
 //!   client ──► acceptor (server.rs) ── hands each connection to the next worker, counts them, refuses the one too many
@@ -9,12 +9,13 @@
 //!   connection.rs   one client: fill the buffer, parse, execute, send; reads no more while too much is unsent
 //!      │      │
 //!      │      └─► protocol/text.rs    bytes to Request, Response to bytes; no socket, no clock, no store
+//!      │          protocol/meta.rs    the same for meta commands, which are lines of the text protocol
 //!      ▼
-//!   command.rs      a Request on the Store gives a Response: the only file that knows both
+//!   command.rs      a Request on the Store gives a Response: the only room that knows both (command/meta.rs)
 //!      │
 //!   store.rs        the verbs, with `now` as a parameter; picks the shard by the key's hash
 //!      ├─► store/shard.rs   one table behind one lock: items, memory account, eviction
-//!      ├─► store/item.rs    key, flags, expiry, cas unique, value, and what that costs
+//!      ├─► store/item.rs    key, flags, expiry, cas unique, value, marks, and what that costs
 //!      └─► store/order.rs   order of use
 //!
 //!   admin.rs        /livez /readyz /status /metrics on a port of its own, from status.rs

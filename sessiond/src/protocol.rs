@@ -1,9 +1,10 @@
 //! What clients ask and what they are answered, as values. How they look on the wire is the business of the rooms:
-//! [`text`] for memcached's classic text protocol.
+//! [`text`] for memcached's classic text protocol, [`meta`] for the meta commands in it.
 //!
 //! A parser gets a buffer and says what it found at its beginning; it does no I/O and knows no store. Words such as
 //! flags, exptime and cas unique are those of memcached's `protocol.txt`.
 
+pub mod meta;
 pub mod text;
 
 /// A key has at most so many bytes.
@@ -107,6 +108,8 @@ pub enum Request<'a> {
         /// The word after `stats`.
         group: &'a [u8],
     },
+    /// mg, ms, md, ma, mn, me.
+    Meta(meta::Command<'a>),
     /// quit.
     Quit,
 }

@@ -52,6 +52,8 @@ counters! {
     cmd_flush,
     /// Keys touched by touch, gat, gats.
     cmd_touch,
+    /// Meta commands.
+    cmd_meta,
     /// Keys found by a retrieval.
     get_hits,
     /// Keys not found by a retrieval.

@@ -43,6 +43,8 @@ pub struct Value<'a> {
     pub expiry: Expiry,
     /// The value.
     pub data: &'a [u8],
+    /// Whether the key came in base64; kept and given back.
+    pub base64_key: bool,
 }
 
 /// On which condition [`Store::put`] stores, and how.
@@ -54,19 +56,21 @@ pub enum Condition {
     Absent,
     /// The key is present.
     Present,
-    /// The key is present; the data goes behind its value, flags and expiry stay.
-    Append,
-    /// The key is present; the data goes in front of its value, flags and expiry stay.
-    Prepend,
+    /// The key is present, with this cas unique if one is given; the data goes behind its value, flags and expiry stay.
+    Append(Option<u64>),
+    /// As [`Condition::Append`], but the data goes in front of its value.
+    Prepend(Option<u64>),
     /// The item's cas unique is this one.
     Unique(u64),
+    /// The item's cas unique is this one; or it is higher, then what is stored is stale and keeps the expiry.
+    UniqueOrStale(u64),
 }
 
 /// What became of [`Store::put`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
-    /// It is stored.
-    Stored,
+    /// It is stored, with this cas unique.
+    Stored(u64),
     /// The condition is not met, or the value would grow too large by it; nothing changed.
     Refused,
     /// The item's cas unique is another one; nothing changed.
@@ -77,17 +81,79 @@ pub enum Stored {
     NoRoom,
 }
 
-/// What became of [`Store::count`].
+/// What [`Store::count`] does to a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counted {
-    /// The new number.
-    Number(u64),
+pub struct Change {
+    /// Up, where it wraps around at 2^64, or down, where it stops at 0.
+    pub up: bool,
+    /// By how much.
+    pub delta: u64,
+    /// Only if this is the item's cas unique.
+    pub unique: Option<u64>,
+    /// The number that an absent key starts with, without an expiry; `None` leaves it absent.
+    pub initial: Option<u64>,
+}
+
+/// Why [`Store::count`] did nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uncounted {
     /// No such item.
     Absent,
+    /// The item's cas unique is another one.
+    Changed,
     /// The value is not a decimal number of 64 bits.
     NotANumber,
-    /// The grown number does not fit any more.
+    /// The number does not fit.
     NoRoom,
+}
+
+/// What became of [`Store::delete`] and [`Store::make_stale`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is done.
+    Deleted,
+    /// No such item.
+    Absent,
+    /// The item's cas unique is another one; nothing changed.
+    Changed,
+}
+
+/// How [`Store::access`] comes to an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// An absent key gets an empty item without expiry.
+    pub vivify: bool,
+    /// It is a use of the item, counted after it was looked at.
+    pub counts_as_use: bool,
+}
+
+/// An item that nobody else sees or changes meanwhile.
+#[derive(Debug)]
+pub struct Held<'a> {
+    item: &'a mut Item,
+    created: bool,
+}
+
+impl Held<'_> {
+    /// The item.
+    pub fn item(&self) -> &Item {
+        self.item
+    }
+
+    /// Whether it was made by this very access.
+    pub fn is_created(&self) -> bool {
+        self.created
+    }
+
+    /// Gives it another expiry.
+    pub fn touch(&mut self, expiry: Expiry) {
+        self.item.set_expiry(expiry);
+    }
+
+    /// Remembers that a client was told to make its value anew, until it is stored or marked as stale.
+    pub fn claim(&mut self) {
+        self.item.set_claimed(true);
+    }
 }
 
 /// How a store is laid out.
@@ -148,8 +214,16 @@ impl Store {
         now: UnixTime,
         read: impl FnOnce(&Item) -> R,
     ) -> Option<R> {
-        let (mut shard, hash) = self.shard(key, now);
-        shard.get(hash, key, touch, now).map(read)
+        let access = Access {
+            vivify: false,
+            counts_as_use: true,
+        };
+        self.access(key, access, now, |held| {
+            if let Some(expiry) = touch {
+                held.touch(expiry);
+            }
+            read(held.item())
+        })
     }
 
     /// Stores a value if its condition is met.
@@ -158,16 +232,46 @@ impl Store {
         shard.put(hash, key, value, condition, now)
     }
 
-    /// Adds to the number that the value is, or takes away; up it wraps around at 2^64, down it stops at 0.
-    pub fn count(&self, key: &[u8], up: bool, delta: u64, now: UnixTime) -> Counted {
+    /// Looks at an item, and changes what is not its value.
+    pub fn access<R>(
+        &self,
+        key: &[u8],
+        access: Access,
+        now: UnixTime,
+        work: impl FnOnce(&mut Held<'_>) -> R,
+    ) -> Option<R> {
         let (mut shard, hash) = self.shard(key, now);
-        shard.count(hash, key, up, delta, now)
+        shard.access(hash, key, access, now, work)
     }
 
-    /// Removes an item; says whether there was one.
-    pub fn delete(&self, key: &[u8], now: UnixTime) -> bool {
+    /// Adds to the number that the value is, or takes away; `read` gets the new one.
+    pub fn count<R>(
+        &self,
+        key: &[u8],
+        change: Change,
+        now: UnixTime,
+        read: impl FnOnce(u64, &mut Held<'_>) -> R,
+    ) -> Result<R, Uncounted> {
         let (mut shard, hash) = self.shard(key, now);
-        shard.delete(hash, key, now)
+        shard.count(hash, key, change, now, read)
+    }
+
+    /// Removes an item, if its cas unique is the one given.
+    pub fn delete(&self, key: &[u8], unique: Option<u64>, now: UnixTime) -> Deleted {
+        let (mut shard, hash) = self.shard(key, now);
+        shard.delete(hash, key, unique, now)
+    }
+
+    /// Keeps an item but says that its value is out of date, under a new cas unique; the next reader may claim it.
+    pub fn make_stale(
+        &self,
+        key: &[u8],
+        unique: Option<u64>,
+        expiry: Option<Expiry>,
+        now: UnixTime,
+    ) -> Deleted {
+        let (mut shard, hash) = self.shard(key, now);
+        shard.make_stale(hash, key, unique, expiry, now)
     }
 
     /// Makes every item that is stored before `at` absent. A later call replaces an earlier one that is not yet due.

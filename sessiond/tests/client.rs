@@ -1,8 +1,13 @@
-//! The `memcache` crate's blocking client over the text protocol, as an application would use it.
+//! The `memcache` crate as an application would use it: its blocking client over the text protocol, its async one over
+//! meta commands.
 
 mod support;
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
 use memcache::Client;
+use memcache::exp::{AsyncMemcache, Ttl};
 use sessiond::Config;
 use support::{Memcached, Node};
 
@@ -25,6 +30,66 @@ fn the_memcache_crate_works_with_memcached() {
         "memcache://{}?protocol=ascii&timeout=10",
         memcached.address
     ));
+}
+
+#[tokio::test]
+async fn the_async_client_works_with_sessiond() {
+    let node = Node::start(Config::default());
+    use_it_async(node.address).await;
+}
+
+#[tokio::test]
+async fn the_async_client_works_with_memcached() {
+    if let Some(memcached) = Memcached::start() {
+        use_it_async(memcached.address).await;
+    }
+}
+
+async fn use_it_async(address: SocketAddr) {
+    let cache = AsyncMemcache::connect([address]).await.expect("an address");
+    cache.meta().noop().await.expect("it answers");
+    let session = vec![7u8; 20_000];
+    let hour = Ttl::secs(3600);
+    cache.set("session", &session, hour).await.expect("stored");
+    let read = cache.get::<Vec<u8>>("session").await.expect("answered");
+    assert_eq!(read, Some(session));
+    assert_eq!(
+        cache.get::<Vec<u8>>("absent").await.expect("answered"),
+        None
+    );
+
+    // A key with a space goes in base64.
+    cache.set("a key", "x", hour).await.expect("stored");
+    let touched = cache.get_and_touch::<String>("a key", Ttl::secs(500)).await;
+    assert_eq!(touched.expect("answered").as_deref(), Some("x"));
+    let info = cache.inspect("a key").await.expect("answered");
+    let left = info.expect("there").ttl.expect("it has one").as_secs();
+    assert!((490..=500).contains(&left), "{left}");
+
+    assert!(cache.add("lock", "a", hour).await.expect("answered"));
+    assert!(!cache.add("lock", "b", hour).await.expect("answered"));
+    assert!(cache.replace("lock", "c", hour).await.expect("answered"));
+    let longer = |text: Option<String>| text.unwrap_or_default() + "d";
+    let updated = cache.update("lock", hour, longer).await.expect("stored");
+    assert_eq!(updated, "cd");
+
+    assert_eq!(cache.incr("count", 3, hour).await.expect("counted"), 3);
+    assert_eq!(cache.incr("count", 3, hour).await.expect("counted"), 6);
+    assert_eq!(cache.decr("count", 10, hour).await.expect("counted"), 0);
+
+    let found: HashMap<&str, String> = cache
+        .get_many(["lock", "absent", "a key"])
+        .await
+        .expect("answered");
+    assert_eq!(
+        (found["lock"].as_str(), found["a key"].as_str()),
+        ("cd", "x")
+    );
+    assert_eq!(found.len(), 2);
+    cache.delete("lock").await.expect("answered");
+    assert_eq!(cache.get::<String>("lock").await.expect("answered"), None);
+    let debug = cache.meta().debug("count").await.expect("answered");
+    assert_eq!(debug.expect("there")["exp"].chars().next(), Some('-'));
 }
 
 fn use_it(url: &str) {

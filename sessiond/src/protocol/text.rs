@@ -8,6 +8,7 @@ use std::io::Write;
 
 use crate::number::{signed, unsigned};
 
+use super::meta;
 use super::{
     After, Direction, Exptime, KEY_MAX, Keys, Parsed, Request, Response, Retrieve, Store, StoreMode,
 };
@@ -16,7 +17,7 @@ use super::{
 pub const LINE_MAX: usize = 2048;
 
 /// The longest value that can be announced at all.
-const VALUE_MAX: i32 = i32::MAX - 2;
+pub(super) const VALUE_MAX: i32 = i32::MAX - 2;
 
 /// What memcached puts around a value: 48 bytes of header, 8 of cas unique, a zero byte after the key, CR LF.
 const ITEM_FRAME: usize = 48 + 8 + 1 + 2;
@@ -24,12 +25,12 @@ const ITEM_FRAME: usize = 48 + 8 + 1 + 2;
 /// What memcached adds for flags that are not 0.
 const FLAGS_SIZE: usize = 4;
 
-const BAD_LINE: &str = "CLIENT_ERROR bad command line format";
-const BAD_CHUNK: &str = "CLIENT_ERROR bad data chunk";
+pub(super) const BAD_LINE: &str = "CLIENT_ERROR bad command line format";
+pub(super) const BAD_CHUNK: &str = "CLIENT_ERROR bad data chunk";
 const BAD_EXPTIME: &str = "CLIENT_ERROR invalid exptime argument";
 const BAD_DELTA: &str = "CLIENT_ERROR invalid numeric delta argument";
 const BAD_DELETE: &str = "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]";
-const UNKNOWN: &str = "ERROR";
+pub(super) const UNKNOWN: &str = "ERROR";
 const NO_SHUTDOWN: &str = "ERROR: shutdown not enabled";
 const LINE_TOO_LONG: &str = "SERVER_ERROR out of memory reading request";
 
@@ -44,10 +45,15 @@ pub struct Limits {
 
 impl Limits {
     /// Whether memcached would call an item of these too large.
-    fn refuses(&self, key: &[u8], flags: u32, length: usize) -> bool {
-        let flags_size = if flags == 0 { 0 } else { FLAGS_SIZE };
-        ITEM_FRAME + flags_size + key.len() + length > self.item_size
+    pub(super) fn refuses(&self, key_length: usize, flags: u32, length: usize) -> bool {
+        item_size(key_length, flags, length) > self.item_size
     }
+}
+
+/// What memcached counts for an item with a key and a value of these lengths.
+pub fn item_size(key_length: usize, flags: u32, length: usize) -> usize {
+    let flags_size = if flags == 0 { 0 } else { FLAGS_SIZE };
+    ITEM_FRAME + flags_size + key_length + length
 }
 
 /// What stands at the beginning of `buffer`, which must not be empty.
@@ -61,10 +67,14 @@ pub fn parse(buffer: &[u8], limits: Limits) -> Parsed<'_> {
     };
     // For memcached, a C program, the line ends at a zero byte.
     let line = line.split(|byte| *byte == 0).next().unwrap_or_default();
+    let (data, used) = (&buffer[end + 1..], end + 1);
+    if let Some(parsed) = meta::parse(line, data, used, limits) {
+        return parsed;
+    }
     Command {
         line: Words::of(line),
-        data: &buffer[end + 1..],
-        used: end + 1,
+        data,
+        used,
         limits,
     }
     .parse()
@@ -290,7 +300,7 @@ impl<'a> Command<'a> {
 
     fn with_value(&self, store: Store<'a>, length: usize) -> Parsed<'a> {
         let used = self.used + length + 2;
-        if self.limits.refuses(store.key, store.flags, length) {
+        if self.limits.refuses(store.key.len(), store.flags, length) {
             let request = Request::TooLarge {
                 mode: store.mode,
                 key: store.key,
@@ -517,6 +527,8 @@ mod tests {
             prop_oneof![
                 Just("set"), Just("cas"), Just("get"), Just("gat"), Just("incr"), Just("delete"), Just("noreply"),
                 Just("0"), Just("-1"), Just("2147483645"), Just("99999999999"), Just("a"), Just("\r\n"), Just("flush_all"),
+                Just("mg"), Just("ms"), Just("md"), Just("ma"), Just("me"), Just("mn"), Just("YQ=="), Just("b"), Just("k"),
+                Just("T5"), Just("MA"), Just("C1"), Just("Oabc"), Just("v"), Just("q"), Just("F3"), Just("2"),
             ], 1..12))
         {
             let text = words.join(" ") + "\r\n";

@@ -1,4 +1,4 @@
-//! An item: key, flags, expiry, cas unique, value, and what all that costs.
+//! An item: key, flags, expiry, cas unique, value, how it was used, and what all that costs.
 
 /// What an item costs beside its key and value: itself, its place in the order of use, its place in the table, and what
 /// the allocator adds to key and value.
@@ -48,15 +48,31 @@ impl Expiry {
 /// An item of the store.
 #[derive(Debug)]
 pub struct Item {
-    /// Key and value, one behind the other: one allocation an item.
+    /// Key, client's flags where they are not 0, and value, one behind the other: one allocation an item.
     bytes: Box<[u8]>,
     unique: u64,
-    flags: u32,
     /// The second from which it is gone; 0: never.
     expires: u32,
     hash: u32,
+    /// The second of its last use.
+    used: u32,
     key_length: u8,
+    marks: u8,
 }
+
+/// What meta commands know of an item beside its value fits where the compiler would leave a gap.
+const _: () = assert!(size_of::<Item>() == 40);
+
+/// The client's flags stand between key and value.
+const HAS_FLAGS: u8 = 1;
+/// It was read.
+const FETCHED: u8 = 1 << 1;
+/// Some client was told to make its value anew.
+const CLAIMED: u8 = 1 << 2;
+/// Its value is out of date.
+const STALE: u8 = 1 << 3;
+/// Its key came in base64, and is given back so.
+const BASE64_KEY: u8 = 1 << 4;
 
 /// An item before it has its place: what the verbs make, and a shard completes with hash and cas unique.
 #[derive(Debug)]
@@ -66,12 +82,13 @@ pub(super) struct Draft<'a> {
     pub(super) value: [&'a [u8]; 2],
     pub(super) flags: u32,
     pub(super) expiry: Expiry,
+    pub(super) base64_key: bool,
 }
 
 impl Draft<'_> {
     /// What the item will cost, in bytes.
     pub(super) fn cost(&self) -> usize {
-        cost(self.key.len(), self.value_length())
+        cost(self.key.len(), self.value_length(), self.flags)
     }
 
     /// How long the value will be.
@@ -79,18 +96,23 @@ impl Draft<'_> {
         self.value.iter().map(|part| part.len()).sum()
     }
 
-    /// The item.
-    pub(super) fn complete(&self, hash: u32, unique: u64) -> Item {
+    /// The item, stored at `now`.
+    pub(super) fn complete(&self, hash: u32, unique: u64, now: UnixTime) -> Item {
+        let flags = self.flags.to_ne_bytes();
+        let flags = &flags[..flags_size(self.flags)];
         let mut item = Item {
-            bytes: [self.key, self.value[0], self.value[1]]
+            bytes: [self.key, flags, self.value[0], self.value[1]]
                 .concat()
                 .into_boxed_slice(),
             unique,
-            flags: self.flags,
             expires: 0,
             hash,
+            used: now.0,
             key_length: self.key.len() as u8, // a key has at most 250 bytes
+            marks: 0,
         };
+        item.mark(HAS_FLAGS, self.flags != 0);
+        item.mark(BASE64_KEY, self.base64_key);
         item.set_expiry(self.expiry);
         item
     }
@@ -104,12 +126,18 @@ impl Item {
 
     /// Its value.
     pub fn value(&self) -> &[u8] {
-        &self.bytes[usize::from(self.key_length)..]
+        self.flags_and_value().1
     }
 
     /// The client's flags.
     pub fn flags(&self) -> u32 {
-        self.flags
+        let (flags, _) = self.flags_and_value();
+        flags.try_into().map_or(0, u32::from_ne_bytes)
+    }
+
+    fn flags_and_value(&self) -> (&[u8], &[u8]) {
+        let behind_key = &self.bytes[usize::from(self.key_length)..];
+        behind_key.split_at(if self.is(HAS_FLAGS) { FLAGS_SIZE } else { 0 })
     }
 
     /// Its cas unique: another one after every change of the value.
@@ -125,10 +153,73 @@ impl Item {
         }
     }
 
+    /// When it was last used: stored, read, touched, or found by an `add`.
+    pub fn last_used(&self) -> UnixTime {
+        UnixTime(self.used)
+    }
+
+    /// Whether it was read since it was stored.
+    pub fn was_fetched(&self) -> bool {
+        self.is(FETCHED)
+    }
+
+    /// Whether some client was told to make its value anew, and has not stored it yet.
+    pub fn is_claimed(&self) -> bool {
+        self.is(CLAIMED)
+    }
+
+    /// Whether its value is out of date.
+    pub fn is_stale(&self) -> bool {
+        self.is(STALE)
+    }
+
+    /// Whether its key came in base64.
+    pub fn has_base64_key(&self) -> bool {
+        self.is(BASE64_KEY)
+    }
+
     pub(super) fn set_expiry(&mut self, expiry: Expiry) {
         self.expires = match expiry {
             Expiry::Never => 0,
             Expiry::At(UnixTime(time)) => time.max(PAST.0),
+        };
+    }
+
+    /// It was asked for by an `add`.
+    pub(super) fn use_now(&mut self, now: UnixTime) {
+        self.used = now.0;
+    }
+
+    /// It was read.
+    pub(super) fn fetch_now(&mut self, now: UnixTime) {
+        self.used = now.0;
+        self.mark(FETCHED, true);
+    }
+
+    pub(super) fn set_claimed(&mut self, claimed: bool) {
+        self.mark(CLAIMED, claimed);
+    }
+
+    /// Its value is out of date from now on; readers that knew the cas unique see that.
+    pub(super) fn set_stale(&mut self, unique: u64) {
+        self.unique = unique;
+        self.mark(STALE, true);
+    }
+
+    /// Takes the marks of the item whose value was changed in place.
+    pub(super) fn inherit_marks(&mut self, old: &Self) {
+        self.marks = old.marks;
+    }
+
+    fn is(&self, mark: u8) -> bool {
+        self.marks & mark != 0
+    }
+
+    fn mark(&mut self, mark: u8, set: bool) {
+        self.marks = if set {
+            self.marks | mark
+        } else {
+            self.marks & !mark
         };
     }
 
@@ -143,9 +234,16 @@ impl Item {
     }
 }
 
-/// What an item with a key and a value of these lengths costs, in bytes.
-pub const fn cost(key_length: usize, value_length: usize) -> usize {
-    FRAME + key_length + value_length
+/// What flags that are not 0 take.
+const FLAGS_SIZE: usize = size_of::<u32>();
+
+const fn flags_size(flags: u32) -> usize {
+    if flags == 0 { 0 } else { FLAGS_SIZE }
+}
+
+/// What an item with a key and a value of these lengths and these flags costs, in bytes.
+pub const fn cost(key_length: usize, value_length: usize, flags: u32) -> usize {
+    FRAME + key_length + value_length + flags_size(flags)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::number::unsigned;
 
 use super::item::{Draft, Expiry, Item, UnixTime};
 use super::order::Order;
-use super::{Condition, Counted, Stored, Usage, Value};
+use super::{Access, Change, Condition, Deleted, Held, Stored, Uncounted, Usage, Value};
 
 /// A share of the store.
 #[derive(Debug)]
@@ -62,20 +62,42 @@ impl Shard {
         self.settle(now);
     }
 
-    pub(super) fn get(
+    /// Lets `work` see an item and change what is not its value; an absent one is made first where `access` says so.
+    pub(super) fn access<R>(
         &mut self,
         hash: u32,
         key: &[u8],
-        touch: Option<Expiry>,
+        access: Access,
         now: UnixTime,
-    ) -> Option<&Item> {
-        let place = self.find(hash, key, now)?;
-        self.order.use_now(place);
+        work: impl FnOnce(&mut Held<'_>) -> R,
+    ) -> Option<R> {
+        let found = self.find(hash, key, now);
+        let place = match found {
+            Some(place) => place,
+            None if access.vivify => self.vivify(hash, key, now)?,
+            None => return None,
+        };
         let item = self.items.get_mut(place as usize)?.as_mut()?;
-        if let Some(expiry) = touch {
-            item.set_expiry(expiry);
+        let result = work(&mut Held {
+            item,
+            created: found.is_none(),
+        });
+        if access.counts_as_use {
+            item.fetch_now(now);
+            self.order.use_now(place);
         }
-        Some(item)
+        Some(result)
+    }
+
+    fn vivify(&mut self, hash: u32, key: &[u8], now: UnixTime) -> Option<u32> {
+        let draft = Draft {
+            key,
+            value: [b"", b""],
+            flags: 0,
+            expiry: Expiry::Never,
+            base64_key: false,
+        };
+        self.insert(hash, &draft, now)
     }
 
     pub(super) fn put(
@@ -91,79 +113,181 @@ impl Shard {
             value: [value.data, b""],
             flags: value.flags,
             expiry: value.expiry,
+            base64_key: value.base64_key,
         };
         let Some(place) = self.find(hash, key, now) else {
             return match condition {
-                Condition::Always | Condition::Absent => self.insert(hash, &draft),
-                Condition::Unique(_) => Stored::Absent,
-                Condition::Present | Condition::Append | Condition::Prepend => Stored::Refused,
+                Condition::Always | Condition::Absent => self
+                    .insert(hash, &draft, now)
+                    .map_or(Stored::NoRoom, |_| Stored::Stored(self.last_unique)),
+                Condition::Unique(_) | Condition::UniqueOrStale(_) => Stored::Absent,
+                Condition::Present | Condition::Append(_) | Condition::Prepend(_) => {
+                    Stored::Refused
+                }
             };
         };
-        let Some(old) = self.item(place) else {
+        let Some(old) = self.items.get_mut(place as usize).and_then(Option::as_mut) else {
             return Stored::Refused;
         };
+        let mut stale = false;
         match condition {
             Condition::Absent => {
+                old.use_now(now);
                 self.order.use_now(place);
                 return Stored::Refused;
             }
-            Condition::Unique(unique) if unique != old.unique() => return Stored::Changed,
-            Condition::Append => draft.value = [old.value(), value.data],
-            Condition::Prepend => draft.value = [value.data, old.value()],
-            Condition::Always | Condition::Present | Condition::Unique(_) => {}
+            Condition::UniqueOrStale(unique) if unique != 0 && unique < old.unique() => {
+                draft.expiry = old.expiry();
+                stale = true;
+            }
+            Condition::Unique(unique)
+            | Condition::UniqueOrStale(unique)
+            | Condition::Append(Some(unique))
+            | Condition::Prepend(Some(unique))
+                if unique != old.unique() =>
+            {
+                return Stored::Changed;
+            }
+            Condition::Append(_) => draft.value = [old.value(), value.data],
+            Condition::Prepend(_) => draft.value = [value.data, old.value()],
+            Condition::Always
+            | Condition::Present
+            | Condition::Unique(_)
+            | Condition::UniqueOrStale(_) => {}
         }
-        if matches!(condition, Condition::Append | Condition::Prepend) {
+        if matches!(condition, Condition::Append(_) | Condition::Prepend(_)) {
             (draft.flags, draft.expiry) = (old.flags(), old.expiry());
+            draft.base64_key = false;
         }
         // The sum of two values that were each small enough: memcached refuses it in the same words.
         if draft.value_length() > self.value_max {
             return Stored::Refused;
         }
-        let item = draft.complete(hash, self.last_unique + 1);
-        self.replace(place, item)
+        let unique = self.last_unique + 1;
+        let mut item = draft.complete(hash, unique, now);
+        if stale {
+            item.set_claimed(old.is_claimed());
+            item.set_stale(unique);
+        }
+        if self.replace(place, item) {
+            Stored::Stored(unique)
+        } else {
+            Stored::NoRoom
+        }
     }
 
-    pub(super) fn count(
+    pub(super) fn count<R>(
         &mut self,
         hash: u32,
         key: &[u8],
-        up: bool,
-        delta: u64,
+        change: Change,
         now: UnixTime,
-    ) -> Counted {
-        let place = self.find(hash, key, now);
-        let Some((place, old)) = place.and_then(|place| Some((place, self.item(place)?))) else {
-            return Counted::Absent;
+        read: impl FnOnce(u64, &mut Held<'_>) -> R,
+    ) -> Result<R, Uncounted> {
+        let found = self.find(hash, key, now);
+        let (number, place) = match (found, change.initial) {
+            (Some(place), _) => (self.recount(place, change, now)?, place),
+            (None, None) => return Err(Uncounted::Absent),
+            (None, Some(initial)) => {
+                let text = initial.to_string();
+                let draft = Draft {
+                    key,
+                    value: [text.as_bytes(), b""],
+                    flags: 0,
+                    expiry: Expiry::Never,
+                    base64_key: false,
+                };
+                let place = self.insert(hash, &draft, now).ok_or(Uncounted::NoRoom)?;
+                (initial, place)
+            }
         };
-        let Some(number) = unsigned(old.value()) else {
-            return Counted::NotANumber;
+        let item = self.items.get_mut(place as usize).and_then(Option::as_mut);
+        let mut held = Held {
+            item: item.ok_or(Uncounted::Absent)?,
+            created: found.is_none(),
         };
-        let number = if up {
-            number.wrapping_add(delta)
+        Ok(read(number, &mut held))
+    }
+
+    /// Changes the number of a present item.
+    fn recount(&mut self, place: u32, change: Change, now: UnixTime) -> Result<u64, Uncounted> {
+        let old = self.item(place).ok_or(Uncounted::Absent)?;
+        if change.unique.is_some_and(|unique| unique != old.unique()) {
+            return Err(Uncounted::Changed);
+        }
+        let number = unsigned(old.value()).ok_or(Uncounted::NotANumber)?;
+        let number = if change.up {
+            number.wrapping_add(change.delta)
         } else {
-            number.saturating_sub(delta)
+            number.saturating_sub(change.delta)
         };
         // A shorter number is padded to the old length, as in memcached.
-        let text = format!("{number:<width$}", width = old.value().len());
+        let width = old.value().len();
+        let text = format!("{number:<width$}");
         let draft = Draft {
-            key,
+            key: old.key(),
             value: [text.as_bytes(), b""],
             flags: old.flags(),
             expiry: old.expiry(),
+            base64_key: false,
         };
-        let item = draft.complete(hash, self.last_unique + 1);
-        match self.replace(place, item) {
-            Stored::Stored => Counted::Number(number),
-            _ => Counted::NoRoom,
+        let mut item = draft.complete(old.hash(), self.last_unique + 1, now);
+        // For memcached a number that did not grow is the same item still, one that did is a new one.
+        if text.len() == width {
+            item.inherit_marks(old);
+        }
+        if self.replace(place, item) {
+            Ok(number)
+        } else {
+            Err(Uncounted::NoRoom)
         }
     }
 
-    pub(super) fn delete(&mut self, hash: u32, key: &[u8], now: UnixTime) -> bool {
-        let place = self.find(hash, key, now);
-        if let Some(place) = place {
-            self.remove(place);
+    pub(super) fn delete(
+        &mut self,
+        hash: u32,
+        key: &[u8],
+        unique: Option<u64>,
+        now: UnixTime,
+    ) -> Deleted {
+        let Some(place) = self.find(hash, key, now) else {
+            return Deleted::Absent;
+        };
+        if self.is_changed(place, unique) {
+            return Deleted::Changed;
         }
-        place.is_some()
+        self.remove(place);
+        Deleted::Deleted
+    }
+
+    pub(super) fn make_stale(
+        &mut self,
+        hash: u32,
+        key: &[u8],
+        unique: Option<u64>,
+        expiry: Option<Expiry>,
+        now: UnixTime,
+    ) -> Deleted {
+        let Some(place) = self.find(hash, key, now) else {
+            return Deleted::Absent;
+        };
+        if self.is_changed(place, unique) {
+            return Deleted::Changed;
+        }
+        self.last_unique += 1;
+        if let Some(item) = self.items.get_mut(place as usize).and_then(Option::as_mut) {
+            item.set_stale(self.last_unique);
+            item.set_claimed(false);
+            if let Some(expiry) = expiry {
+                item.set_expiry(expiry);
+            }
+        }
+        Deleted::Deleted
+    }
+
+    fn is_changed(&self, place: u32, unique: Option<u64>) -> bool {
+        let item = self.item(place);
+        unique.is_some_and(|unique| item.is_none_or(|item| item.unique() != unique))
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -199,13 +323,14 @@ impl Shard {
         None
     }
 
-    fn insert(&mut self, hash: u32, draft: &Draft<'_>) -> Stored {
+    /// Puts a new item to a free place; `None` when it does not fit at all.
+    fn insert(&mut self, hash: u32, draft: &Draft<'_>, now: UnixTime) -> Option<u32> {
         let cost = draft.cost();
         if cost > self.limit {
-            return Stored::NoRoom;
+            return None;
         }
         self.make_room(cost);
-        let item = draft.complete(hash, self.last_unique + 1);
+        let item = draft.complete(hash, self.last_unique + 1, now);
         let place = self.free.pop().unwrap_or_else(|| {
             self.items.push(None);
             (self.items.len() - 1) as u32 // a shard's memory bounds its items far below 2^32
@@ -218,15 +343,16 @@ impl Shard {
             spread(item.map_or(0, Item::hash))
         });
         self.account(cost);
-        Stored::Stored
+        Some(place)
     }
 
-    /// Puts another item of the same key at its place. What does not fit at all leaves the key absent.
-    fn replace(&mut self, place: u32, item: Item) -> Stored {
+    /// Puts another item of the same key at its place. What does not fit at all leaves the key absent; that is
+    /// answered `false`.
+    fn replace(&mut self, place: u32, item: Item) -> bool {
         let cost = item.cost();
         if cost > self.limit {
             self.remove(place);
-            return Stored::NoRoom;
+            return false;
         }
         // Used now, so that it is not what goes when room is made.
         self.order.use_now(place);
@@ -234,7 +360,7 @@ impl Shard {
         self.bytes -= old.map_or(0, |item| item.cost());
         self.account(cost);
         self.make_room(0);
-        Stored::Stored
+        true
     }
 
     fn account(&mut self, cost: usize) {

@@ -1,0 +1,159 @@
+//! Replies to meta commands: a code, the fields that were asked for, in the order they were asked, and for some a value.
+
+use std::io::Write;
+
+use super::base64;
+
+/// The first word of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// `HD`: done, no value follows.
+    Done,
+    /// `VA`: done, a value of this many bytes follows.
+    Value(usize),
+    /// `EN`: mg and me found nothing.
+    Absent,
+    /// `NF`: the others found nothing.
+    NotFound,
+    /// `NS`: the condition of ms is not met.
+    NotStored,
+    /// `EX`: the cas unique is another one.
+    Exists,
+}
+
+/// What stands behind the code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field<'a> {
+    /// `s`: the value's length.
+    Size(usize),
+    /// `t`: seconds left; `None` without an expiry.
+    TimeLeft(Option<u32>),
+    /// `c`: the cas unique.
+    Unique(u64),
+    /// `f`: the client's flags.
+    ClientFlags(u32),
+    /// `l`: seconds since the last use.
+    Unused(u32),
+    /// `h`: whether it was read before.
+    Fetched(bool),
+    /// `O`: the client's token.
+    Opaque(&'a [u8]),
+    /// `k`: the key, and whether it is sent in base64.
+    Key(&'a [u8], bool),
+    /// `W`: this client is to make the value anew.
+    Won,
+    /// `Z`: another client is making the value anew.
+    Claimed,
+    /// `X`: the value is out of date.
+    Stale,
+}
+
+/// A reply that is being written.
+#[derive(Debug)]
+pub struct Reply<'o> {
+    out: &'o mut Vec<u8>,
+}
+
+impl<'o> Reply<'o> {
+    /// Begins a reply behind what `out` holds.
+    pub fn begin(code: Code, out: &'o mut Vec<u8>) -> Self {
+        out.extend_from_slice(match code {
+            Code::Done => b"HD",
+            Code::Value(_) => b"VA",
+            Code::Absent => b"EN",
+            Code::NotFound => b"NF",
+            Code::NotStored => b"NS",
+            Code::Exists => b"EX",
+        });
+        let mut reply = Self { out };
+        if let Code::Value(length) = code {
+            reply.write(format_args!(" {length}"));
+        }
+        reply
+    }
+
+    /// Goes on with a field.
+    pub fn field(&mut self, field: Field<'_>) {
+        match field {
+            Field::Size(size) => self.write(format_args!(" s{size}")),
+            Field::TimeLeft(Some(seconds)) => self.write(format_args!(" t{seconds}")),
+            Field::TimeLeft(None) => self.write(format_args!(" t-1")),
+            Field::Unique(unique) => self.write(format_args!(" c{unique}")),
+            Field::ClientFlags(flags) => self.write(format_args!(" f{flags}")),
+            Field::Unused(seconds) => self.write(format_args!(" l{seconds}")),
+            Field::Fetched(fetched) => self.write(format_args!(" h{}", u8::from(fetched))),
+            Field::Opaque(token) => {
+                self.out.extend_from_slice(b" O");
+                self.out.extend_from_slice(token);
+            }
+            Field::Key(key, encoded) => {
+                self.out.extend_from_slice(b" k");
+                if encoded {
+                    base64::encode(key, self.out);
+                    self.out.extend_from_slice(b" b");
+                } else {
+                    self.out.extend_from_slice(key);
+                }
+            }
+            Field::Won => self.out.extend_from_slice(b" W"),
+            Field::Claimed => self.out.extend_from_slice(b" Z"),
+            Field::Stale => self.out.extend_from_slice(b" X"),
+        }
+    }
+
+    /// Ends a reply that has no value.
+    pub fn end(self) {
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// Ends a reply that began with [`Code::Value`].
+    pub fn end_with(self, value: &[u8]) {
+        self.out.extend_from_slice(b"\r\n");
+        self.out.extend_from_slice(value);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    fn write(&mut self, text: std::fmt::Arguments<'_>) {
+        // Writing to memory does not fail.
+        let _ = self.out.write_fmt(text);
+    }
+}
+
+/// What me tells of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Debug<'a> {
+    /// The key, and whether it is sent in base64.
+    pub key: (&'a [u8], bool),
+    /// Seconds left; `None` without an expiry.
+    pub time_left: Option<u32>,
+    /// Seconds since the last use.
+    pub unused: u32,
+    /// The cas unique.
+    pub unique: u64,
+    /// Whether it was read since it was stored.
+    pub fetched: bool,
+    /// What memcached would count for the item.
+    pub size: usize,
+}
+
+impl Debug<'_> {
+    /// Writes the line behind what `out` holds. All items are of one class here, which is called 1.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"ME ");
+        match self.key {
+            (key, true) => base64::encode(key, out),
+            (key, false) => out.extend_from_slice(key),
+        }
+        let exp = match self.time_left {
+            None => -1,
+            Some(left) => -i64::from(left),
+        };
+        let (unused, unique, size) = (self.unused, self.unique, self.size);
+        let fetched = if self.fetched { "yes" } else { "no" };
+        // Writing to memory does not fail.
+        let _ = write!(
+            out,
+            " exp={exp} la={unused} cas={unique} fetch={fetched} cls=1 size={size}\r\n"
+        );
+    }
+}
