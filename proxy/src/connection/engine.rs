@@ -26,8 +26,8 @@ use crate::worker::{Worker, millis};
 /// hyper's read buffer grows up to this; request heads are checked against tighter limits before.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// hyper's own limit of fields; ours are checked before.
-const MAX_FIELDS: usize = 1024;
+/// Up to so many fields hyper has room without allocating for every head.
+const FIELDS_WITHOUT_COST: usize = 100;
 
 /// A client that has sent its end may still be reading: it gets so long until its request is dropped.
 const HALF_CLOSE_GRACE: u64 = 1000;
@@ -105,12 +105,8 @@ async fn run(worker: Rc<Worker>, engine: Rc<Engine>) {
             }
         })
     };
-    let mut builder = Builder::new();
-    builder
-        .half_close(true)
-        .max_buf_size(READ_BUFFER)
-        .max_headers(MAX_FIELDS);
     let mut http = None;
+    let mut most_fields = 0;
 
     loop {
         let conn = poll_fn(|_| match engine.job.take() {
@@ -139,7 +135,18 @@ async fn run(worker: Rc<Worker>, engine: Rc<Engine>) {
                 break;
             };
             present.replace(Some(Rc::clone(&exchange)));
+            let limit = exchange.site().head_limits.fields;
+            if limit != most_fields {
+                most_fields = limit;
+                http = None;
+            }
             let connection = http.get_or_insert_with(|| {
+                let mut builder = Builder::new();
+                builder.half_close(true).max_buf_size(READ_BUFFER);
+                if limit > FIELDS_WITHOUT_COST {
+                    // Ours has been checked before, so that hyper only needs the room.
+                    builder.max_headers(limit);
+                }
                 Box::pin(builder.serve_connection(wire.clone(), service.clone()))
             });
             let mut gone_at = NEVER;
