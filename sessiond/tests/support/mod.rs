@@ -5,6 +5,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -88,7 +89,10 @@ pub(crate) struct Memcached {
 impl Memcached {
     /// Starts it; `None`, with a message, where it is not installed.
     pub(crate) fn start() -> Option<Self> {
-        let name = format!("lnmt-memcached-{}", std::process::id());
+        // Tests of one process run side by side.
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("lnmt-memcached-{}-{number}", std::process::id());
         let ports = std::env::temp_dir().join(name);
         let child = Command::new("memcached")
             .args(["-l", "127.0.0.1", "-p", "-1", "-U", "0", "-u", "nobody"])
