@@ -50,6 +50,8 @@ pub(crate) struct Exchange {
     pub(crate) sent: Cell<u64>,
     /// The peer's side of an accepted upgrade.
     pub(crate) tunnel: RefCell<Option<Tunnel>>,
+    /// Under HTTP/2, what tells the connection that a stream is open.
+    pub(crate) _stream: Option<Rc<()>>,
 }
 
 /// What the client did wrong with its body.

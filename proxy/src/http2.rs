@@ -26,6 +26,9 @@ const MAX_STREAMS: u32 = 128;
 /// Largest set of fields of a request.
 const MAX_FIELD_BYTES: u32 = 32 * 1024;
 
+/// How long a client may take to answer our farewell once nothing runs any more.
+const CLOSING_GRACE: u64 = 250;
+
 /// Room for request bodies per stream, before the client must wait for us.
 const STREAM_WINDOW: u32 = 256 * 1024;
 
@@ -47,19 +50,16 @@ async fn serve(worker: Rc<Worker>, conn: Conn) {
             .announced
             .as_ref()
             .map_or_else(|| conn.local(), |a| a.destination),
+        streams: Rc::default(),
     });
     let deadline = Deadline::new(&worker.reactor);
-    let streams = Rc::new(std::cell::Cell::new(0_usize));
     let service = {
-        let (origin, streams) = (Rc::clone(&origin), Rc::clone(&streams));
+        let origin = Rc::clone(&origin);
         service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
             join_cookies(request.headers_mut());
             let exchange = origin.exchange();
-            let streams = Rc::clone(&streams);
             async move {
-                streams.set(streams.get() + 1);
                 let response = forward::answer(Rc::clone(&exchange), request).await;
-                streams.set(streams.get() - 1);
                 if response.is_err() {
                     exchange.record.borrow_mut().status = 499;
                     exchange.finish();
@@ -89,13 +89,24 @@ async fn serve(worker: Rc<Worker>, conn: Conn) {
             }
             return Poll::Ready(());
         }
-        if !closing && (worker.is_draining() || (streams.get() == 0 && deadline.has_passed())) {
+        let idle = origin.is_idle() && deadline.has_passed();
+        if !closing && (worker.is_draining() || idle) {
             closing = true;
             connection.as_mut().graceful_shutdown();
+            deadline.set_after(CLOSING_GRACE);
             worker.reactor.schedule(worker.reactor.current());
+        } else if closing {
+            // A client that does not answer our farewell is not waited for.
+            if idle {
+                return Poll::Ready(());
+            }
+            if deadline.has_passed() {
+                deadline.set_after(CLOSING_GRACE);
+            }
+        } else {
+            let timeout = millis(origin.listening.view.borrow().site.client.keepalive_timeout);
+            deadline.set_after(timeout.max(1));
         }
-        let idle = millis(origin.listening.view.borrow().site.client.keepalive_timeout);
-        deadline.set_after(idle.max(1));
         Poll::Pending
     })
     .await;
@@ -123,9 +134,16 @@ struct Origin {
     peer: SocketAddr,
     announced: Option<SocketAddr>,
     local: SocketAddr,
+    /// Each exchange holds it until its response has gone out.
+    streams: Rc<()>,
 }
 
 impl Origin {
+    /// No request is being answered, and no body is on its way.
+    fn is_idle(&self) -> bool {
+        Rc::strong_count(&self.streams) == 1
+    }
+
     fn exchange(&self) -> Rc<Exchange> {
         Rc::new(Exchange {
             worker: Rc::clone(&self.worker),
@@ -144,6 +162,7 @@ impl Origin {
             record: Record::default().into(),
             sent: 0.into(),
             tunnel: None.into(),
+            _stream: Some(Rc::clone(&self.streams)),
         })
     }
 }

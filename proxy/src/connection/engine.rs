@@ -396,6 +396,7 @@ fn begin(
             record: record.into(),
             sent: 0.into(),
             tunnel: None.into(),
+            _stream: None,
             view,
         })
     })?;
