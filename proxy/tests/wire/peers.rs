@@ -137,18 +137,7 @@ fn the_admin_port_drains_and_takes_down() {
     assert_eq!(bound(), ("a".into(), "cookie".into()));
     let change = |verb: &str| {
         proxy
-            .ask_admin("POST", &format!("/upstreams/default/peers/A/{verb}"))
-            .status
-    };
-    let name = proxy.ask_admin("GET", "/status").text();
-    let name =
-        serde_json::from_str::<serde_json::Value>(&name).expect("JSON")["upstreams"][0]["name"]
-            .clone();
-    let name = name.as_str().expect("a name").to_owned();
-    let change = |verb: &str| {
-        let _ = change;
-        proxy
-            .ask_admin("POST", &format!("/upstreams/{name}/peers/A/{verb}"))
+            .ask_admin("POST", &format!("/upstreams/dynamic/peers/A/{verb}"))
             .status
     };
     assert_eq!(change("drain"), 200);
@@ -166,7 +155,7 @@ fn the_admin_port_drains_and_takes_down() {
     assert_eq!(change("sideways"), 404);
     assert_eq!(
         proxy
-            .ask_admin("POST", &format!("/upstreams/{name}/peers/C/up"))
+            .ask_admin("POST", "/upstreams/dynamic/peers/C/up")
             .status,
         404
     );
