@@ -146,7 +146,7 @@ impl Executor<'_> {
         let value = Value {
             flags: store.flags,
             expiry: self.expiry(store.exptime, now),
-            data: store.value,
+            data: store.value.into(),
             base64_key: false,
         };
         let stored = self.put(store.key, value, condition, now);

@@ -12,11 +12,15 @@ mod order;
 mod shard;
 
 use std::hash::BuildHasher;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 
-pub use item::{Expiry, Item, UnixTime, cost};
+use item::Kept;
+pub use item::{Expiry, Item, SHARED_MIN, UnixTime, cost};
 use shard::Shard;
 
 /// At most so many shards: with more, threads do not wait less, and each share of the memory is smaller.
@@ -32,17 +36,48 @@ pub struct Store {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
     started: UnixTime,
+    /// What it may take, before what is reserved is taken away.
+    limit: AtomicUsize,
+    reserved: AtomicUsize,
+    /// Where background work goes on.
+    maintained: Mutex<Cursor>,
+}
+
+/// The bytes of a value.
+#[derive(Debug, Clone)]
+pub enum Data<'a> {
+    /// In a buffer of the caller's: they are copied.
+    Slice(&'a [u8]),
+    /// In a buffer that the store may keep. Those of [`SHARED_MIN`] bytes and more are not copied.
+    Shared(Bytes),
+}
+
+impl Deref for Data<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Slice(slice) => slice,
+            Self::Shared(shared) => shared,
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Data<'a> {
+    fn from(slice: &'a [u8]) -> Self {
+        Self::Slice(slice)
+    }
 }
 
 /// What to keep under a key.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Value<'a> {
     /// The client's flags.
     pub flags: u32,
     /// When it expires.
     pub expiry: Expiry,
     /// The value.
-    pub data: &'a [u8],
+    pub data: Data<'a>,
     /// Whether the key came in base64; kept and given back.
     pub base64_key: bool,
 }
@@ -130,14 +165,14 @@ pub struct Access {
 /// An item that nobody else sees or changes meanwhile.
 #[derive(Debug)]
 pub struct Held<'a> {
-    item: &'a mut Item,
+    item: &'a mut Kept,
     created: bool,
 }
 
 impl Held<'_> {
     /// The item.
-    pub fn item(&self) -> &Item {
-        self.item
+    pub fn item(&self) -> Item<'_> {
+        Item::new(self.item)
     }
 
     /// Whether it was made by this very access.
@@ -165,6 +200,37 @@ pub struct Layout {
     pub item_size_max: usize,
     /// When the process started: Unix times before are past.
     pub started: UnixTime,
+    /// Whether items are dropped before their time when there is no room for more (memcached's `-M` says no).
+    pub evict: bool,
+    /// Whether items have a cas unique of their own (memcached's `-C` says no; then it is 0).
+    pub cas: bool,
+}
+
+/// How far something that goes through the whole store in steps has got; the default is the beginning.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cursor {
+    shard: usize,
+    place: usize,
+}
+
+/// What is left after a step of background work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maintained {
+    /// More is due: come again at once.
+    More,
+    /// Nothing before the next second.
+    Idle,
+}
+
+/// Items of one state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Group {
+    /// How many.
+    pub items: u64,
+    /// What they cost, in bytes.
+    pub bytes: u64,
+    /// When the first of those that go first was stored or moved here; 0 where there are none.
+    pub oldest: UnixTime,
 }
 
 /// How full a store is, and what it had to drop.
@@ -180,8 +246,43 @@ pub struct Usage {
     pub stored: u64,
     /// Items dropped before their time to make room.
     pub evicted: u64,
+    /// Those of them that nobody had read.
+    pub evicted_unfetched: u64,
+    /// Those of them that were in use.
+    pub evicted_active: u64,
     /// Items found to be expired.
     pub expired: u64,
+    /// Those of them that nobody had read.
+    pub expired_unfetched: u64,
+    /// Those of them whose memory was wanted for an item that was being stored.
+    pub reclaimed: u64,
+    /// Items that nobody used since they were stored: they go first.
+    pub probation: Group,
+    /// Items that proved to be in use.
+    pub proven: Group,
+    /// Values of [`SHARED_MIN`] bytes and more, which have a buffer of their own.
+    pub large: Group,
+    /// Memory taken from the system: segments, table, large values, in bytes.
+    pub memory: u64,
+    /// The part of it that the table is.
+    pub table_bytes: u64,
+    /// Pieces of memory that items are kept in.
+    pub segments: u64,
+    /// The size of such a piece, in bytes.
+    pub segment_size: u64,
+}
+
+impl Usage {
+    fn add(&mut self, shard: &Self) {
+        self.items += shard.items;
+        self.bytes += shard.bytes;
+        self.limit += shard.limit;
+        self.stored += shard.stored;
+        self.evicted += shard.evicted;
+        self.evicted_unfetched += shard.evicted_unfetched;
+        self.expired += shard.expired;
+        self.expired_unfetched += shard.expired_unfetched;
+    }
 }
 
 impl Store {
@@ -192,12 +293,81 @@ impl Store {
             .max(1)
             .saturating_mul(LARGEST_ITEMS_PER_SHARD);
         let shards = (layout.memory / largest).clamp(1, SHARDS_MAX);
-        let shard = || Mutex::new(Shard::new(layout.memory / shards, layout.item_size_max));
+        let shard = || {
+            let limit = layout.memory / shards;
+            Mutex::new(Shard::new(limit, layout.item_size_max, layout.evict))
+        };
         Self {
             shards: (0..shards).map(|_| shard()).collect(),
             hasher: RandomState::default(),
             started: layout.started,
+            limit: AtomicUsize::new(layout.memory),
+            reserved: AtomicUsize::new(0),
+            maintained: Mutex::default(),
         }
+    }
+
+    /// Changes how much memory items may take; what is too much is dropped.
+    pub fn set_limit(&self, bytes: usize) {
+        self.limit.store(bytes, Ordering::Relaxed);
+        self.share_limit();
+    }
+
+    /// Tells how much of the limit the process takes for other things than items.
+    pub fn set_reserved(&self, bytes: usize) {
+        self.reserved.store(bytes, Ordering::Relaxed);
+        self.share_limit();
+    }
+
+    fn share_limit(&self) {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let limit = limit.saturating_sub(self.reserved.load(Ordering::Relaxed));
+        for shard in &self.shards {
+            lock(shard).set_limit(limit / self.shards.len());
+        }
+    }
+
+    /// Does a bounded step of what is due without any request: takes out what is expired, gives memory back.
+    pub fn maintain(&self, now: UnixTime) -> Maintained {
+        let mut cursor = self
+            .maintained
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut shard = lock(&self.shards[cursor.shard]);
+        shard.settle(now);
+        let next = shard.expire(cursor.place, now);
+        self.advance(&mut cursor, next);
+        if *cursor == Cursor::default() {
+            Maintained::Idle
+        } else {
+            Maintained::More
+        }
+    }
+
+    /// Shows a bounded number of live items, from where `cursor` is; `false` when all have been shown. No lock is held
+    /// between two steps: what is stored, changed or moved meanwhile may be shown twice or not at all.
+    pub fn walk(
+        &self,
+        now: UnixTime,
+        cursor: &mut Cursor,
+        mut visit: impl FnMut(&Item<'_>),
+    ) -> bool {
+        let mut shard = lock(&self.shards[cursor.shard]);
+        shard.settle(now);
+        let next = shard.walk(cursor.place, now, &mut visit);
+        self.advance(cursor, next);
+        *cursor != Cursor::default()
+    }
+
+    /// To the next place, or to the next shard, or to the beginning.
+    fn advance(&self, cursor: &mut Cursor, next: Option<usize>) {
+        *cursor = match next {
+            Some(place) => Cursor { place, ..*cursor },
+            None => Cursor {
+                shard: (cursor.shard + 1) % self.shards.len(),
+                place: 0,
+            },
+        };
     }
 
     /// The expiry that an exptime of the protocol means at `now`: 0 never; negative, or a Unix time not after the
@@ -212,7 +382,7 @@ impl Store {
         key: &[u8],
         touch: Option<Expiry>,
         now: UnixTime,
-        read: impl FnOnce(&Item) -> R,
+        read: impl FnOnce(&Item<'_>) -> R,
     ) -> Option<R> {
         let access = Access {
             vivify: false,
@@ -222,7 +392,7 @@ impl Store {
             if let Some(expiry) = touch {
                 held.touch(expiry);
             }
-            read(held.item())
+            read(&held.item())
         })
     }
 
@@ -285,13 +455,7 @@ impl Store {
     pub fn usage(&self) -> Usage {
         let mut sum = Usage::default();
         for shard in &self.shards {
-            let usage = lock(shard).usage();
-            sum.items += usage.items;
-            sum.bytes += usage.bytes;
-            sum.limit += usage.limit;
-            sum.stored += usage.stored;
-            sum.evicted += usage.evicted;
-            sum.expired += usage.expired;
+            sum.add(&lock(shard).usage());
         }
         sum
     }

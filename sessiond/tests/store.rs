@@ -4,8 +4,8 @@
 
 use proptest::prelude::*;
 use sessiond::store::{
-    Access, Change, Condition, Deleted, Expiry, Layout, Store, Stored, Uncounted, UnixTime, Usage,
-    Value, cost,
+    Access, Change, Condition, Data, Deleted, Expiry, Layout, Store, Stored, Uncounted, UnixTime,
+    Usage, Value, cost,
 };
 
 /// Little memory, so that items are dropped all the time.
@@ -82,7 +82,7 @@ impl Item {
 
 type Seen = (Vec<u8>, u32, Expiry, u64, [bool; 3], UnixTime);
 
-fn seen(item: &sessiond::store::Item) -> Seen {
+fn seen(item: &sessiond::store::Item<'_>) -> Seen {
     (
         item.value().to_vec(),
         item.flags(),
@@ -305,7 +305,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn the_store_does_what_the_model_does(steps in steps()) {
-        let store = Store::new(Layout { memory: MEMORY, item_size_max: VALUE_MAX, started: START });
+        let store = Store::new(Layout { memory: MEMORY, item_size_max: VALUE_MAX, started: START, evict: true, cas: true });
         let mut model = Model::default();
         let mut now = START;
         for step in steps {
@@ -319,7 +319,7 @@ proptest! {
                 }
                 Step::Put(k, condition, data, flags, exptime) => {
                     let expiry = store.expiry(exptime, now);
-                    let value = Value { flags, expiry, data: &data, base64_key: false };
+                    let value = Value { flags, expiry, data: data.as_slice().into(), base64_key: false };
                     let got = store.put(&key(k), value, condition, now);
                     let item = Item::new(key(k), &data, flags, expiry, now);
                     // A value that grew over all memory: the model forgets the item, as the store does.
@@ -328,8 +328,8 @@ proptest! {
                 Step::PutUnchanged(k, data) => {
                     let unique = store.get(&key(k), None, now, |item| item.unique());
                     model.get(&key(k), None, now);
-                    let value = Value { flags: 0, expiry: Expiry::Never, data: &data, base64_key: false };
-                    let wrong = store.put(&key(k), value, Condition::Unique(u64::MAX), now);
+                    let value = Value { flags: 0, expiry: Expiry::Never, data: data.as_slice().into(), base64_key: false };
+                    let wrong = store.put(&key(k), value.clone(), Condition::Unique(u64::MAX), now);
                     prop_assert_eq!(wrong, if unique.is_some() { Stored::Changed } else { Stored::Absent });
                     let condition = Condition::Unique(unique.unwrap_or(0));
                     let got = store.put(&key(k), value, condition, now);
@@ -340,7 +340,7 @@ proptest! {
                     let unique = model.look(&key(k), now).map_or(1, |item| item.unique);
                     // An absent item's number is as good as any; 0 never is.
                     let late = Condition::UniqueOrStale(unique - 1);
-                    let value = Value { flags: 0, expiry: Expiry::Never, data: &data, base64_key: false };
+                    let value = Value { flags: 0, expiry: Expiry::Never, data: data.as_slice().into(), base64_key: false };
                     let got = store.put(&key(k), value, late, now);
                     let expected = if unique == 1 && model.look(&key(k), now).is_some() {
                         Stored::Changed
@@ -380,7 +380,7 @@ proptest! {
                 Step::Claim(k) => {
                     let access = Access { vivify: false, counts_as_use: false };
                     let got = store.access(&key(k), access, now, |held| {
-                        let seen = seen(held.item());
+                        let seen = seen(&held.item());
                         if held.item().is_stale() {
                             held.claim();
                         }
@@ -395,7 +395,7 @@ proptest! {
                 }
                 Step::Vivify(k) => {
                     let access = Access { vivify: true, counts_as_use: true };
-                    let got = store.access(&key(k), access, now, |held| (held.is_created(), seen(held.item())));
+                    let got = store.access(&key(k), access, now, |held| (held.is_created(), seen(&held.item())));
                     let created = model.look(&key(k), now).is_none();
                     if created {
                         model.store(Item::new(key(k), b"", 0, Expiry::Never, now));
@@ -417,8 +417,10 @@ proptest! {
                 stored: model.stored,
                 evicted: model.evicted,
                 expired: model.expired,
+                ..Usage::default()
             };
             let usage = store.usage();
+            let expected = Usage { evicted_unfetched: usage.evicted_unfetched, expired_unfetched: usage.expired_unfetched, ..expected };
             prop_assert_eq!(usage, expected, "after {:?}", step);
             prop_assert!(usage.bytes <= usage.limit);
         }
@@ -431,11 +433,13 @@ fn a_refused_add_is_a_use_so_that_copies_kept_alive_by_it_survive() {
         memory: MEMORY,
         item_size_max: VALUE_MAX,
         started: START,
+        evict: true,
+        cas: true,
     });
     let value = |data| Value {
         flags: 0,
         expiry: Expiry::Never,
-        data,
+        data: Data::Slice(data),
         base64_key: false,
     };
     assert_eq!(
@@ -462,15 +466,22 @@ fn many_shards_are_one_store() {
         memory,
         item_size_max: 1 << 20,
         started: START,
+        evict: true,
+        cas: true,
     });
     let value = Value {
         flags: 0,
         expiry: Expiry::Never,
-        data: b"x",
+        data: Data::Slice(b"x"),
         base64_key: false,
     };
     for number in 0..10_000u32 {
-        store.put(&number.to_be_bytes(), value, Condition::Always, START);
+        store.put(
+            &number.to_be_bytes(),
+            value.clone(),
+            Condition::Always,
+            START,
+        );
     }
     let usage = store.usage();
     assert_eq!((usage.items, usage.evicted), (10_000, 0));

@@ -87,8 +87,8 @@ impl Executor<'_> {
                 b's' => reply.field(Field::Size(held.item().value().len())),
                 b'f' => reply.field(Field::ClientFlags(held.item().flags())),
                 b'h' => reply.field(Field::Fetched(held.item().was_fetched())),
-                b'l' => reply.field(Field::Unused(unused(held.item(), asked.now))),
-                _ => asked.item_field(flag, held.item(), &mut reply),
+                b'l' => reply.field(Field::Unused(unused(&held.item(), asked.now))),
+                _ => asked.item_field(flag, &held.item(), &mut reply),
             }
         }
         if held.item().is_claimed() {
@@ -145,7 +145,7 @@ impl Executor<'_> {
         let value = Value {
             flags: options.client_flags,
             expiry: touch.unwrap_or(Expiry::Never),
-            data: value,
+            data: value.into(),
             base64_key: asked.command.key.is_base64(),
         };
         let (code, unique) = match self.put(asked.key, value, condition, asked.now) {
@@ -230,7 +230,7 @@ impl Executor<'_> {
                 b'T' => self.give(options.touch, held, asked.now),
                 b'N' if held.is_created() => self.give(options.vivify, held, asked.now),
                 b'k' => asked.request_field(flag, &mut reply),
-                _ => asked.item_field(flag, held.item(), &mut reply),
+                _ => asked.item_field(flag, &held.item(), &mut reply),
             }
         }
         match options.value {
@@ -254,8 +254,8 @@ impl Executor<'_> {
             let size = item_size(item.key().len(), item.flags(), item.value().len());
             Debug {
                 key: (item.key(), item.has_base64_key()),
-                time_left: time_left(item, asked.now),
-                unused: unused(item, asked.now),
+                time_left: time_left(&item, asked.now),
+                unused: unused(&item, asked.now),
                 unique: item.unique(),
                 fetched: item.was_fetched(),
                 size,
@@ -295,7 +295,7 @@ impl Asked<'_> {
     }
 
     /// The fields that mg and ma have in common.
-    fn item_field(&self, flag: Flag<'_>, item: &Item, reply: &mut Reply<'_>) {
+    fn item_field(&self, flag: Flag<'_>, item: &Item<'_>, reply: &mut Reply<'_>) {
         match flag.letter {
             b't' => reply.field(Field::TimeLeft(time_left(item, self.now))),
             b'c' => reply.field(Field::Unique(item.unique())),
@@ -305,7 +305,7 @@ impl Asked<'_> {
 }
 
 /// Seconds until the item is gone. One that is made with a past exptime has a huge number left, as in memcached.
-fn time_left(item: &Item, now: UnixTime) -> Option<u32> {
+fn time_left(item: &Item<'_>, now: UnixTime) -> Option<u32> {
     match item.expiry() {
         Expiry::Never => None,
         Expiry::At(time) => Some(time.0.wrapping_sub(now.0)),
@@ -313,6 +313,6 @@ fn time_left(item: &Item, now: UnixTime) -> Option<u32> {
 }
 
 /// Seconds since the item was last used.
-fn unused(item: &Item, now: UnixTime) -> u32 {
+fn unused(item: &Item<'_>, now: UnixTime) -> u32 {
     now.0.saturating_sub(item.last_used().0)
 }

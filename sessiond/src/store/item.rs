@@ -1,8 +1,10 @@
 //! An item: key, flags, expiry, cas unique, value, how it was used, and what all that costs.
 
+use bytes::Bytes;
+
 /// What an item costs beside its key and value: itself, its place in the order of use, its place in the table, and what
 /// the allocator adds to key and value.
-const FRAME: usize = size_of::<Item>() + 8 + 8 + 16;
+const FRAME: usize = size_of::<Kept>() + 8 + 8 + 16;
 
 /// Exptimes up to 30 days count from now, larger ones are Unix times (memcached's `REALTIME_MAXDELTA`).
 const RELATIVE_MAX: i32 = 60 * 60 * 24 * 30;
@@ -45,11 +47,21 @@ impl Expiry {
     }
 }
 
-/// An item of the store.
+/// An item of the store, as long as nobody changes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a>(&'a Kept);
+
+/// Values of this size and more are kept in a buffer of their own, so that they are neither copied when they arrive nor
+/// when they are sent ([`Item::shared`]).
+pub const SHARED_MIN: usize = 16 << 10;
+
+/// An item at its place.
 #[derive(Debug)]
-pub struct Item {
+pub(super) struct Kept {
     /// Key, client's flags where they are not 0, and value, one behind the other: one allocation an item.
     bytes: Box<[u8]>,
+    /// A large value, which stands here in place of in `bytes`.
+    large: Option<Bytes>,
     unique: u64,
     /// The second from which it is gone; 0: never.
     expires: u32,
@@ -59,9 +71,6 @@ pub struct Item {
     key_length: u8,
     marks: u8,
 }
-
-/// What meta commands know of an item beside its value fits where the compiler would leave a gap.
-const _: () = assert!(size_of::<Item>() == 40);
 
 /// The client's flags stand between key and value.
 const HAS_FLAGS: u8 = 1;
@@ -80,6 +89,8 @@ pub(super) struct Draft<'a> {
     pub(super) key: &'a [u8],
     /// The value, in two parts that go one behind the other.
     pub(super) value: [&'a [u8]; 2],
+    /// The value in place of the parts, when it has its final buffer.
+    pub(super) shared: Option<Bytes>,
     pub(super) flags: u32,
     pub(super) expiry: Expiry,
     pub(super) base64_key: bool,
@@ -93,17 +104,31 @@ impl Draft<'_> {
 
     /// How long the value will be.
     pub(super) fn value_length(&self) -> usize {
-        self.value.iter().map(|part| part.len()).sum()
+        match &self.shared {
+            Some(value) => value.len(),
+            None => self.value.iter().map(|part| part.len()).sum(),
+        }
     }
 
     /// The item, stored at `now`.
-    pub(super) fn complete(&self, hash: u32, unique: u64, now: UnixTime) -> Item {
+    pub(super) fn complete(&self, hash: u32, unique: u64, now: UnixTime) -> Kept {
         let flags = self.flags.to_ne_bytes();
         let flags = &flags[..flags_size(self.flags)];
-        let mut item = Item {
-            bytes: [self.key, flags, self.value[0], self.value[1]]
+        let is_large = self.value_length() >= SHARED_MIN;
+        let large = is_large.then(|| match &self.shared {
+            Some(value) => value.clone(),
+            None => self.value.concat().into(),
+        });
+        let value = match (&large, &self.shared) {
+            (Some(_), _) => [b"".as_slice(); 2],
+            (None, Some(value)) => [&**value, b""],
+            (None, None) => self.value,
+        };
+        let mut item = Kept {
+            bytes: [self.key, flags, value[0], value[1]]
                 .concat()
                 .into_boxed_slice(),
+            large,
             unique,
             expires: 0,
             hash,
@@ -118,19 +143,83 @@ impl Draft<'_> {
     }
 }
 
-impl Item {
+impl<'a> Item<'a> {
+    pub(super) fn new(kept: &'a Kept) -> Self {
+        Self(kept)
+    }
+
     /// Its key.
-    pub fn key(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.key_length)]
+    pub fn key(&self) -> &'a [u8] {
+        self.0.key()
     }
 
     /// Its value.
-    pub fn value(&self) -> &[u8] {
-        self.flags_and_value().1
+    pub fn value(&self) -> &'a [u8] {
+        self.0.value()
+    }
+
+    /// A handle to the value when it is at least [`SHARED_MIN`] long: it can be sent without a copy, and stays what it
+    /// is when the item is changed or dropped meanwhile.
+    pub fn shared(&self) -> Option<Bytes> {
+        self.0.large.clone()
     }
 
     /// The client's flags.
     pub fn flags(&self) -> u32 {
+        self.0.flags()
+    }
+
+    /// Its cas unique: another one after every change of the value.
+    pub fn unique(&self) -> u64 {
+        self.0.unique()
+    }
+
+    /// When it is gone.
+    pub fn expiry(&self) -> Expiry {
+        self.0.expiry()
+    }
+
+    /// When it was last used: stored, read, touched, or found by an `add`.
+    pub fn last_used(&self) -> UnixTime {
+        UnixTime(self.0.used)
+    }
+
+    /// Whether it was read since it was stored.
+    pub fn was_fetched(&self) -> bool {
+        self.0.is(FETCHED)
+    }
+
+    /// Whether some client was told to make its value anew, and has not stored it yet.
+    pub fn is_claimed(&self) -> bool {
+        self.0.is_claimed()
+    }
+
+    /// Whether its value is out of date.
+    pub fn is_stale(&self) -> bool {
+        self.0.is(STALE)
+    }
+
+    /// Whether its key came in base64.
+    pub fn has_base64_key(&self) -> bool {
+        self.0.is(BASE64_KEY)
+    }
+
+    /// What it costs, in bytes.
+    pub fn cost(&self) -> usize {
+        self.0.cost()
+    }
+}
+
+impl Kept {
+    pub(super) fn key(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.key_length)]
+    }
+
+    pub(super) fn value(&self) -> &[u8] {
+        self.large.as_deref().unwrap_or(self.flags_and_value().1)
+    }
+
+    pub(super) fn flags(&self) -> u32 {
         let (flags, _) = self.flags_and_value();
         flags.try_into().map_or(0, u32::from_ne_bytes)
     }
@@ -140,42 +229,19 @@ impl Item {
         behind_key.split_at(if self.is(HAS_FLAGS) { FLAGS_SIZE } else { 0 })
     }
 
-    /// Its cas unique: another one after every change of the value.
-    pub fn unique(&self) -> u64 {
+    pub(super) fn unique(&self) -> u64 {
         self.unique
     }
 
-    /// When it is gone.
-    pub fn expiry(&self) -> Expiry {
+    pub(super) fn expiry(&self) -> Expiry {
         match self.expires {
             0 => Expiry::Never,
             time => Expiry::At(UnixTime(time)),
         }
     }
 
-    /// When it was last used: stored, read, touched, or found by an `add`.
-    pub fn last_used(&self) -> UnixTime {
-        UnixTime(self.used)
-    }
-
-    /// Whether it was read since it was stored.
-    pub fn was_fetched(&self) -> bool {
-        self.is(FETCHED)
-    }
-
-    /// Whether some client was told to make its value anew, and has not stored it yet.
-    pub fn is_claimed(&self) -> bool {
+    pub(super) fn is_claimed(&self) -> bool {
         self.is(CLAIMED)
-    }
-
-    /// Whether its value is out of date.
-    pub fn is_stale(&self) -> bool {
-        self.is(STALE)
-    }
-
-    /// Whether its key came in base64.
-    pub fn has_base64_key(&self) -> bool {
-        self.is(BASE64_KEY)
     }
 
     pub(super) fn set_expiry(&mut self, expiry: Expiry) {
@@ -230,7 +296,7 @@ impl Item {
 
     /// What it costs, in bytes.
     pub(super) fn cost(&self) -> usize {
-        FRAME + self.bytes.len()
+        FRAME + self.bytes.len() + self.large.as_ref().map_or(0, Bytes::len)
     }
 }
 

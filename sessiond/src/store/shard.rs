@@ -6,9 +6,12 @@ use hashbrown::HashTable;
 
 use crate::number::unsigned;
 
-use super::item::{Draft, Expiry, Item, UnixTime};
+use super::item::{Draft, Expiry, Item, Kept, UnixTime};
 use super::order::Order;
-use super::{Access, Change, Condition, Deleted, Held, Stored, Uncounted, Usage, Value};
+use super::{Access, Change, Condition, Data, Deleted, Held, Stored, Uncounted, Usage, Value};
+
+/// A step of background work looks at so many items.
+const STEP: usize = 1024;
 
 /// A share of the store.
 #[derive(Debug)]
@@ -16,7 +19,7 @@ pub(super) struct Shard {
     /// The places of items, found by the hash of their keys.
     table: HashTable<u32>,
     /// Items by place; `None` is listed in `free`.
-    items: Vec<Option<Item>>,
+    items: Vec<Option<Kept>>,
     free: Vec<u32>,
     order: Order,
     limit: usize,
@@ -27,12 +30,15 @@ pub(super) struct Shard {
     bytes: usize,
     stored: u64,
     evicted: u64,
+    evicted_unfetched: u64,
     expired: u64,
+    expired_unfetched: u64,
+    evict: bool,
 }
 
 impl Shard {
     /// An empty shard that may take `limit` bytes, where no value grows beyond `value_max`.
-    pub(super) fn new(limit: usize, value_max: usize) -> Self {
+    pub(super) fn new(limit: usize, value_max: usize, evict: bool) -> Self {
         Self {
             table: HashTable::new(),
             items: Vec::new(),
@@ -45,7 +51,10 @@ impl Shard {
             bytes: 0,
             stored: 0,
             evicted: 0,
+            evicted_unfetched: 0,
             expired: 0,
+            expired_unfetched: 0,
+            evict,
         }
     }
 
@@ -93,6 +102,7 @@ impl Shard {
         let draft = Draft {
             key,
             value: [b"", b""],
+            shared: None,
             flags: 0,
             expiry: Expiry::Never,
             base64_key: false,
@@ -108,9 +118,14 @@ impl Shard {
         condition: Condition,
         now: UnixTime,
     ) -> Stored {
+        let (slice, shared) = match &value.data {
+            Data::Slice(slice) => (*slice, None),
+            Data::Shared(shared) => (b"".as_slice(), Some(shared.clone())),
+        };
         let mut draft = Draft {
             key,
-            value: [value.data, b""],
+            value: [slice, b""],
+            shared,
             flags: value.flags,
             expiry: value.expiry,
             base64_key: value.base64_key,
@@ -148,8 +163,8 @@ impl Shard {
             {
                 return Stored::Changed;
             }
-            Condition::Append(_) => draft.value = [old.value(), value.data],
-            Condition::Prepend(_) => draft.value = [value.data, old.value()],
+            Condition::Append(_) => draft.value = [old.value(), &value.data],
+            Condition::Prepend(_) => draft.value = [&value.data, old.value()],
             Condition::Always
             | Condition::Present
             | Condition::Unique(_)
@@ -157,7 +172,7 @@ impl Shard {
         }
         if matches!(condition, Condition::Append(_) | Condition::Prepend(_)) {
             (draft.flags, draft.expiry) = (old.flags(), old.expiry());
-            draft.base64_key = false;
+            (draft.base64_key, draft.shared) = (false, None);
         }
         // The sum of two values that were each small enough: memcached refuses it in the same words.
         if draft.value_length() > self.value_max {
@@ -193,6 +208,7 @@ impl Shard {
                 let draft = Draft {
                     key,
                     value: [text.as_bytes(), b""],
+                    shared: None,
                     flags: 0,
                     expiry: Expiry::Never,
                     base64_key: false,
@@ -227,6 +243,7 @@ impl Shard {
         let draft = Draft {
             key: old.key(),
             value: [text.as_bytes(), b""],
+            shared: None,
             flags: old.flags(),
             expiry: old.expiry(),
             base64_key: false,
@@ -297,15 +314,19 @@ impl Shard {
             limit: self.limit as u64,
             stored: self.stored,
             evicted: self.evicted,
+            evicted_unfetched: self.evicted_unfetched,
             expired: self.expired,
+            expired_unfetched: self.expired_unfetched,
+            ..Usage::default()
         }
     }
 
     pub(super) fn reset_counters(&mut self) {
         (self.stored, self.evicted, self.expired) = (0, 0, 0);
+        (self.evicted_unfetched, self.expired_unfetched) = (0, 0);
     }
 
-    fn item(&self, place: u32) -> Option<&Item> {
+    fn item(&self, place: u32) -> Option<&Kept> {
         self.items.get(place as usize)?.as_ref()
     }
 
@@ -318,8 +339,7 @@ impl Shard {
         if !self.item(place)?.expiry().is_past(now) {
             return Some(place);
         }
-        self.expired += 1;
-        self.remove(place);
+        self.drop_expired(place);
         None
     }
 
@@ -329,7 +349,9 @@ impl Shard {
         if cost > self.limit {
             return None;
         }
-        self.make_room(cost);
+        if !self.make_room(cost) {
+            return None;
+        }
         let item = draft.complete(hash, self.last_unique + 1, now);
         let place = self.free.pop().unwrap_or_else(|| {
             self.items.push(None);
@@ -340,7 +362,7 @@ impl Shard {
         let items = &self.items;
         self.table.insert_unique(spread(hash), place, |place| {
             let item = items.get(*place as usize).and_then(Option::as_ref);
-            spread(item.map_or(0, Item::hash))
+            spread(item.map_or(0, Kept::hash))
         });
         self.account(cost);
         Some(place)
@@ -348,7 +370,7 @@ impl Shard {
 
     /// Puts another item of the same key at its place. What does not fit at all leaves the key absent; that is
     /// answered `false`.
-    fn replace(&mut self, place: u32, item: Item) -> bool {
+    fn replace(&mut self, place: u32, item: Kept) -> bool {
         let cost = item.cost();
         if cost > self.limit {
             self.remove(place);
@@ -359,7 +381,10 @@ impl Shard {
         let old = self.items[place as usize].replace(item);
         self.bytes -= old.map_or(0, |item| item.cost());
         self.account(cost);
-        self.make_room(0);
+        if !self.make_room(0) {
+            self.remove(place);
+            return false;
+        }
         true
     }
 
@@ -369,15 +394,67 @@ impl Shard {
         self.last_unique += 1;
     }
 
-    /// Drops what was used longest ago until `more` bytes fit.
-    fn make_room(&mut self, more: usize) {
+    /// Drops what was used longest ago until `more` bytes fit; `false` where nothing may be dropped.
+    fn make_room(&mut self, more: usize) -> bool {
         while self.bytes + more > self.limit {
-            let Some(place) = self.order.oldest() else {
-                return;
+            let Some(place) = self.order.oldest().filter(|_| self.evict) else {
+                return false;
             };
             self.evicted += 1;
+            if let Some(item) = self.item(place) {
+                self.evicted_unfetched += u64::from(!Item::new(item).was_fetched());
+            }
             self.remove(place);
         }
+        true
+    }
+
+    /// Takes out items that are expired among the next [`STEP`] places from `place` on; where to go on, if there are more.
+    pub(super) fn expire(&mut self, place: usize, now: UnixTime) -> Option<usize> {
+        let end = (place + STEP).min(self.items.len());
+        for place in place..end {
+            let item = self.items[place].as_ref();
+            if item.is_some_and(|item| item.expiry().is_past(now)) {
+                self.drop_expired(place as u32);
+            }
+        }
+        (end < self.items.len()).then_some(end)
+    }
+
+    fn drop_expired(&mut self, place: u32) {
+        self.expired += 1;
+        if let Some(item) = self.item(place) {
+            self.expired_unfetched += u64::from(!Item::new(item).was_fetched());
+        }
+        self.remove(place);
+    }
+
+    /// Shows live items among the next [`STEP`] places from `place` on; where to go on, if there are more.
+    pub(super) fn walk(
+        &self,
+        place: usize,
+        now: UnixTime,
+        visit: &mut impl FnMut(&Item<'_>),
+    ) -> Option<usize> {
+        let end = (place + STEP).min(self.items.len());
+        for kept in self
+            .items
+            .get(place..end)
+            .unwrap_or_default()
+            .iter()
+            .flatten()
+        {
+            if !kept.expiry().is_past(now) {
+                visit(&Item::new(kept));
+            }
+        }
+        (end < self.items.len()).then_some(end)
+    }
+
+    /// Changes how many bytes it may take.
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+        self.make_room(0);
     }
 
     fn remove(&mut self, place: u32) {
