@@ -15,6 +15,7 @@ pub const PROGRAM: Program = Program {
     name: "appserver",
     about: "Serves the session page: Tomcat's role in the session lab",
     after_help: "SIGTERM, SIGINT and SIGQUIT stop: no more connections, running requests finish within --shutdown-grace.",
+    version: "",
     settings: &[
         Setting::new(
             "listen",

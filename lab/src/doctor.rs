@@ -19,6 +19,7 @@ pub const PROGRAM: Program = Program {
     name: "lab doctor",
     about: "Checks this machine for the experiments and prints the cure of what is wrong",
     after_help: "Exit codes: 0 fit (perhaps with warnings), 1 something must be mended first.",
+    version: "",
     settings: &[Setting::new(
         "json",
         Kind::Boolean,

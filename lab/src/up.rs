@@ -120,6 +120,7 @@ pub const PROGRAM: Program = Program {
     after_help: "Each node's settings file and log are in the folder of the run, which is printed at the start.\n\
                  MODE chooses the mode like LNMT_MODE, as it does in the compose file.\n\
                  Exit codes: 0 stopped by SIGTERM or SIGQUIT, 130 by Ctrl-C, 2 wrong usage, 3 a port is taken or a node does not start.",
+    version: "",
     settings: &[
         Setting::new(
             "mode",

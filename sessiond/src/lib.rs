@@ -1,7 +1,7 @@
 //! `sessiond` keeps sessions in memory and speaks memcached's text protocol, meta commands included: n1 and n2 of the lab.
 //!
 //! ```text
-//!   client ──► acceptor (server.rs) ── hands each connection to the next worker, counts them, refuses the one too many
+//!   client ──► listener.rs ──► acceptor (server.rs) ── hands each connection to the next worker, counts them, refuses the one too many
 //!                 │
 //!      ┌──────────┴─────────┐            a worker is one thread with its own event loop; a connection stays with it
 //!   worker 0   ...      worker n-1
@@ -34,6 +34,7 @@ mod clock;
 mod command;
 pub mod config;
 mod connection;
+mod listener;
 mod number;
 pub mod protocol;
 mod server;
@@ -41,5 +42,6 @@ pub mod status;
 pub mod store;
 
 pub use config::Config;
+pub use listener::Listener;
 pub use server::{Listeners, bind, serve};
 pub use status::Status;

@@ -3,14 +3,14 @@
 //! One task accepts and hands each connection to the next worker in turn, as memcached does: session managers hold a
 //! few long connections, and turns spread those evenly where `SO_REUSEPORT` would leave it to a hash.
 
-use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use program::{Failure, sockets};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +21,8 @@ use crate::clock::Clock;
 use crate::command::Executor;
 use crate::config::Config;
 use crate::connection;
+use crate::listener::accept::{Arrived, Doors};
+use crate::listener::{self, Listener};
 use crate::status::{Clients, Counters, Figures};
 use crate::store::{Layout, Store};
 
@@ -37,7 +39,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Listeners {
     /// For clients.
-    pub clients: std::net::TcpListener,
+    pub clients: Vec<Listener>,
     /// For health and figures.
     pub admin: Option<std::net::TcpListener>,
 }
@@ -45,8 +47,9 @@ pub struct Listeners {
 /// Binds what the settings name.
 pub fn bind(config: &Config) -> Result<Listeners, Failure> {
     let admin = config.admin_address()?;
+    let opened = listener::open(config)?;
     Ok(Listeners {
-        clients: sockets::bind(config.listen, "--listen or LNMT_LISTEN")?,
+        clients: opened.clients,
         admin: admin
             .map(|address| sockets::bind(address, "--admin or LNMT_ADMIN"))
             .transpose()?,
@@ -61,8 +64,8 @@ pub async fn serve(
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let listener = TcpListener::from_std(listeners.clients)
-        .map_err(|e| Failure::environment("cannot use the listening socket", e))?;
+    let addresses: Vec<String> = listeners.clients.iter().map(ToString::to_string).collect();
+    let doors = Doors::open(listeners.clients)?;
     let figures = Arc::new(figures(&config));
     let stopping = CancellationToken::new();
     let admin = listeners
@@ -72,14 +75,14 @@ pub async fn serve(
     let workers = start_workers(&config, &figures, &stopping)?;
     info!(
         node = config.node_id,
-        address = %address(&listener)?,
+        address = addresses.join(" "),
         admin = config.admin,
         memory = %config.memory_limit.0,
         threads = config.threads,
         "listening"
     );
     let acceptor = Acceptor {
-        listener,
+        doors,
         figures: &figures,
         workers: workers.iter().map(|worker| worker.sender.clone()).collect(),
     };
@@ -118,32 +121,26 @@ fn figures(config: &Config) -> Figures {
     }
 }
 
-fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
-    listener
-        .local_addr()
-        .map_err(|e| Failure::environment("cannot tell the listening address", e))
-}
-
 struct Acceptor<'a> {
-    listener: TcpListener,
+    doors: Doors,
     figures: &'a Arc<Figures>,
     workers: Vec<mpsc::Sender<Admitted>>,
 }
 
 impl Acceptor<'_> {
     /// Accepts clients; returns only when no worker is left.
-    async fn run(self) {
+    async fn run(mut self) {
         let mut turn = 0;
         loop {
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
+            let arrived = match self.doors.accept().await {
+                Ok(arrived) => arrived,
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
-            let Some(admitted) = self.admit(stream) else {
+            let Some(admitted) = self.admit(arrived) else {
                 continue;
             };
             let Some(worker) = self.workers.get(turn) else {
@@ -157,19 +154,18 @@ impl Acceptor<'_> {
     }
 
     /// Counts a client in, or tells it that there are too many.
-    fn admit(&self, stream: TcpStream) -> Option<Admitted> {
+    fn admit(&self, arrived: Arrived) -> Option<Admitted> {
         let clients = &self.figures.clients;
         let (seat, others) = Seat::take(self.figures);
         if others >= self.figures.max_connections as u64 {
             clients.refused.fetch_add(1, Ordering::Relaxed);
-            // Into an empty socket buffer; a client that is gone does not matter.
-            let _ = stream.try_write(TOO_MANY);
+            arrived.tell(TOO_MANY);
             return None;
         }
         clients.total.fetch_add(1, Ordering::Relaxed);
         // The worker registers the socket with its own event loop.
-        match stream.into_std() {
-            Ok(stream) => Some(Admitted { stream, seat }),
+        match arrived.into_socket() {
+            Ok(socket) => Some(Admitted { socket, seat }),
             Err(error) => {
                 warn!(%error, "cannot hand a connection over");
                 None
@@ -180,7 +176,7 @@ impl Acceptor<'_> {
 
 /// A client that is counted in.
 struct Admitted {
-    stream: std::net::TcpStream,
+    socket: OwnedFd,
     seat: Seat,
 }
 
@@ -277,7 +273,7 @@ impl Work {
     }
 
     async fn serve(self: Arc<Self>, admitted: Admitted) {
-        let outcome = match prepare(admitted.stream) {
+        let outcome = match prepare(admitted.socket) {
             Ok(stream) => {
                 let executor = Executor {
                     figures: &self.figures,
@@ -295,8 +291,7 @@ impl Work {
     }
 }
 
-fn prepare(stream: std::net::TcpStream) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::from_std(stream)?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+fn prepare(socket: OwnedFd) -> std::io::Result<TcpStream> {
+    // Reading and writing a Unix socket is the same calls.
+    TcpStream::from_std(socket.into())
 }

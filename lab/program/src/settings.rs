@@ -23,6 +23,9 @@ use crate::exit::Failure;
 /// Prefix of every environment variable that the programs read.
 pub const ENV_PREFIX: &str = "LNMT_";
 
+/// What a bare flag of [`Kind::Count`] stands for while arguments are read.
+const MORE: &str = "+1";
+
 /// A program and its simple settings.
 #[derive(Debug)]
 pub struct Program {
@@ -32,6 +35,8 @@ pub struct Program {
     pub about: &'static str,
     /// What `--help` says below the settings; may be empty.
     pub after_help: &'static str,
+    /// What `--version` says behind the name; empty: the version of the workspace.
+    pub version: &'static str,
     /// The settings that exist as flag and environment variable.
     pub settings: &'static [Setting],
 }
@@ -51,6 +56,12 @@ pub struct Setting {
     pub value: &'static str,
     /// One sentence for the help, with the default.
     pub help: &'static str,
+    /// Other long flags that mean the same (`--conn-limit` of memcached).
+    pub aliases: &'static [&'static str],
+    /// The heading in the help under which it stands; empty: with all others.
+    pub group: &'static str,
+    /// Whether it is only an argument: it has no place in the file, and the program asks [`Settings::argument`] for it.
+    pub argument: bool,
 }
 
 impl Setting {
@@ -68,7 +79,15 @@ impl Setting {
             kind,
             value,
             help,
+            aliases: &[],
+            group: "",
+            argument: false,
         }
+    }
+
+    /// A bare flag, off unless given.
+    pub const fn switch(name: &'static str, help: &'static str) -> Self {
+        Self::new(name, Kind::Boolean, "BOOL", help)
     }
 
     /// The same under another TOML path.
@@ -80,6 +99,24 @@ impl Setting {
     /// The same with a one-letter flag.
     pub const fn short(mut self, letter: char) -> Self {
         self.short = Some(letter);
+        self
+    }
+
+    /// The same with other long flags.
+    pub const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    /// The same under a heading of the help.
+    pub const fn group(mut self, group: &'static str) -> Self {
+        self.group = group;
+        self
+    }
+
+    /// The same as a mere argument, see [`Setting::argument`].
+    pub const fn argument(mut self) -> Self {
+        self.argument = true;
         self
     }
 
@@ -105,8 +142,10 @@ impl Setting {
 pub enum Kind {
     /// Any text; also sizes, durations, addresses and names, which `Config` parses itself.
     Text,
-    /// Comma-separated text.
+    /// Comma-separated text; the flag may be repeated.
     List,
+    /// How many times the bare flag is given (`-vv`); a number in the file and the environment.
+    Count,
     /// A whole number.
     Integer,
     /// `true`/`false`, `on`/`off`, `yes`/`no`, `1`/`0`; the bare flag means true.
@@ -163,6 +202,7 @@ pub struct Settings {
     overrides: Vec<(String, Value, Origin)>,
     origins: BTreeMap<String, Origin>,
     secrets: Vec<String>,
+    arguments: BTreeMap<&'static str, (Value, Origin)>,
 }
 
 impl Program {
@@ -175,15 +215,11 @@ impl Program {
             .try_get_matches_from(arguments)
             .map_err(|error| {
                 if error.use_stderr() {
-                    // Without clap's own "error: ", since the exit path puts the program's name in front.
-                    return Failure::Usage(
-                        error
-                            .render()
-                            .to_string()
-                            .trim_start_matches("error: ")
-                            .trim_end()
-                            .to_owned(),
-                    );
+                    return Failure::Usage(format!(
+                        "{}; `{} --help` lists what there is",
+                        one_line(&error.render().to_string()),
+                        self.name
+                    ));
                 }
                 error.exit()
             })?;
@@ -193,7 +229,8 @@ impl Program {
             action: action(&matches),
             file,
             table: Table::new(),
-            overrides: self.overrides(&matches)?,
+            overrides: Vec::new(),
+            arguments: BTreeMap::new(),
             origins: BTreeMap::new(),
             secrets: self
                 .settings
@@ -202,14 +239,27 @@ impl Program {
                 .map(|s| s.toml_path().to_owned())
                 .collect(),
         };
+        for (setting, value, origin) in self.given(&matches)? {
+            if setting.argument {
+                settings.arguments.insert(setting.name, (value, origin));
+            } else {
+                let path = setting.toml_path().to_owned();
+                settings.overrides.push((path, value, origin));
+            }
+        }
         settings.read_file_again()?;
         Ok(settings)
     }
 
     /// The clap command, for completions and manual pages too.
     pub fn command(&self) -> Command {
+        let version = match self.version {
+            "" => env!("CARGO_PKG_VERSION"),
+            version => version,
+        };
         let mut command = Command::new(self.name)
-            .version(env!("CARGO_PKG_VERSION"))
+            .version(version)
+            .args_override_self(true)
             .about(self.about)
             .after_help(self.after_help)
             .subcommand_negates_reqs(true)
@@ -248,11 +298,25 @@ impl Program {
                 .hide_env_values(true)
                 .help(setting.help)
                 .allow_hyphen_values(setting.kind == Kind::Integer);
-            if setting.kind == Kind::Boolean {
-                arg = arg
+            arg = match setting.kind {
+                Kind::Boolean | Kind::Count => arg
                     .num_args(0..=1)
-                    .default_missing_value("true")
-                    .require_equals(true);
+                    .default_missing_value(if setting.kind == Kind::Count {
+                        MORE
+                    } else {
+                        "true"
+                    })
+                    .require_equals(true),
+                _ => arg,
+            };
+            if matches!(setting.kind, Kind::Count | Kind::List) {
+                arg = arg.action(ArgAction::Append);
+            }
+            if !setting.group.is_empty() {
+                arg = arg.help_heading(setting.group);
+            }
+            if !setting.aliases.is_empty() {
+                arg = arg.visible_aliases(setting.aliases);
             }
             // A letter that a setting claims is taken from the common flags.
             if let Some(letter) = setting.short {
@@ -268,7 +332,8 @@ impl Program {
         command
     }
 
-    fn overrides(&self, matches: &ArgMatches) -> Result<Vec<(String, Value, Origin)>, Failure> {
+    /// The settings that flags and environment give, with the value and its origin.
+    fn given(&self, matches: &ArgMatches) -> Result<Vec<(&Setting, Value, Origin)>, Failure> {
         let mut found = Vec::new();
         for setting in self.settings {
             let origin = match matches.value_source(setting.name) {
@@ -276,22 +341,35 @@ impl Program {
                 Some(ValueSource::EnvVariable) => Origin::Environment(setting.variable()),
                 _ => match secret_from_file(setting)? {
                     Some((value, origin)) => {
-                        found.push((setting.toml_path().to_owned(), value, origin));
+                        found.push((setting, value, origin));
                         continue;
                     }
                     None => continue,
                 },
             };
-            let Some(text) = matches.get_one::<String>(setting.name) else {
-                continue;
-            };
+            let texts: Vec<&str> = matches
+                .get_many::<String>(setting.name)
+                .unwrap_or_default()
+                .map(String::as_str)
+                .collect();
             // An empty variable counts as unset, as `${NAME:-}` in a compose file gives one.
-            if text.is_empty() && matches!(origin, Origin::Environment(_)) {
+            let unset = matches!(origin, Origin::Environment(_)) && texts == [""];
+            if texts.is_empty() || unset {
                 continue;
             }
-            let value = value(setting.kind, text)
-                .map_err(|why| Failure::Usage(format!("{origin}: `{text}` {why}")))?;
-            found.push((setting.toml_path().to_owned(), value, origin));
+            let value = match setting.kind {
+                // Each bare flag is one more.
+                Kind::Count if texts.contains(&MORE) => {
+                    let times = texts.iter().filter(|text| **text == MORE).count();
+                    Value::Integer(i64::try_from(times).unwrap_or(i64::MAX))
+                }
+                kind => {
+                    let text = texts.join(",");
+                    value(kind, &text)
+                        .map_err(|why| Failure::Usage(format!("{origin}: `{text}` {why}")))?
+                }
+            };
+            found.push((setting, value, origin));
         }
         Ok(found)
     }
@@ -320,6 +398,16 @@ impl Program {
         }
         Ok(())
     }
+}
+
+/// Clap's message in one line: without its "error: " (the exit path puts the program's name in front), without usage.
+fn one_line(rendered: &str) -> String {
+    let lines = rendered.lines().map(str::trim);
+    let told = lines
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty());
+    let told: Vec<&str> = told.collect();
+    told.join("; ").trim_start_matches("error: ").to_owned()
 }
 
 fn action(matches: &ArgMatches) -> Action {
@@ -366,7 +454,7 @@ fn value(kind: Kind, text: &str) -> Result<Value, &'static str> {
                 parts.map(|p| Value::String(p.to_owned())).collect(),
             ))
         }
-        Kind::Integer => text
+        Kind::Integer | Kind::Count => text
             .trim()
             .parse()
             .map(Value::Integer)
@@ -423,6 +511,12 @@ impl Settings {
             self.origins.insert(path, origin);
         }
         Ok(())
+    }
+
+    /// The value of a mere argument and where it was given; `None` where it was not.
+    pub fn argument(&self, name: &str) -> Option<(&Value, &Origin)> {
+        let (value, origin) = self.arguments.get(name)?;
+        Some((value, origin))
     }
 
     /// Puts a value as if a flag had given it; for programs that make one setting from another.
@@ -574,6 +668,7 @@ mod tests {
     struct Config {
         listen: Vec<String>,
         size: Size,
+        verbose: u8,
         cookie: Cookie,
     }
 
@@ -590,6 +685,7 @@ mod tests {
             Self {
                 listen: vec!["127.0.0.1:8080".into()],
                 size: Size(1 << 20),
+                verbose: 0,
                 cookie: Cookie::default(),
             }
         }
@@ -599,9 +695,14 @@ mod tests {
         name: "sample",
         about: "",
         after_help: "",
+        version: "",
         settings: &[
-            Setting::new("listen", Kind::List, "ADDR", ""),
-            Setting::new("size", Kind::Text, "SIZE", "").short('t'),
+            Setting::new("listen", Kind::List, "ADDR", "").short('l'),
+            Setting::new("size", Kind::Text, "SIZE", "")
+                .short('t')
+                .aliases(&["volume"]),
+            Setting::new("verbose", Kind::Count, "N", "").short('v'),
+            Setting::switch("licence", "").short('i').argument(),
             Setting::new("cookie_name", Kind::Text, "NAME", "").at("cookie.name"),
             Setting::new("cookie_secure", Kind::Boolean, "BOOL", "").at("cookie.secure"),
         ],
@@ -671,6 +772,34 @@ mod tests {
             printed.parse::<toml::Table>().is_ok(),
             "what is printed is TOML:\n{printed}"
         );
+    }
+
+    #[test]
+    fn letters_combine_and_repeat_as_getopt_has_them() {
+        let given = "-vivt1m -l a:1 -l b:2,c:3 --volume 2m";
+        let settings = PROGRAM.settings(arguments(given)).expect("valid");
+        let config: Config = settings.config().expect("valid");
+        assert_eq!(config.listen, ["a:1", "b:2", "c:3"]);
+        assert_eq!(config.verbose, 2);
+        assert_eq!(config.size, Size(2 << 20), "the last one wins");
+        let licence = settings
+            .argument("licence")
+            .map(|(value, _)| value.as_bool());
+        assert_eq!(licence, Some(Some(true)));
+        assert_eq!(settings.argument("size"), None, "that is a setting");
+    }
+
+    #[test]
+    fn a_wrong_argument_is_told_in_one_line() {
+        for (given, told) in [("--lisen a:1", "--listen"), ("-t", "--size"), ("-q", "-q")] {
+            let error = PROGRAM.settings(arguments(given)).expect_err(given);
+            let text = error.to_string();
+            assert!(text.contains(told) && !text.contains('\n'), "{text}");
+            assert!(
+                text.ends_with("`sample --help` lists what there is"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

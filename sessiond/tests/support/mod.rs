@@ -29,13 +29,13 @@ impl Node {
     pub(crate) fn start(config: Config) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config {
-            listen: any,
+            listen: any.into(),
             admin: any.to_string(),
             ..config
         };
         config.validate().expect("good settings");
         let listeners = sessiond::bind(&config).expect("free ports");
-        let address = listeners.clients.local_addr().expect("bound");
+        let address = listeners.clients[0].address().expect("TCP");
         let admin = listeners.admin.as_ref().expect("wanted");
         let admin = admin.local_addr().expect("bound");
         let stop = CancellationToken::new();
