@@ -3,14 +3,22 @@
 mod meta;
 
 use crate::clock::Clock;
+use bytes::Bytes;
+
+use crate::protocol::output::Output;
 use crate::protocol::{
     Direction, Exptime, Request, Response, Retrieve, Store as StoreRequest, StoreMode, text,
 };
 use crate::status::{Counters, Figures};
-use crate::store::{Change, Condition, Deleted, Expiry, Stored, Uncounted, UnixTime, Value};
+use crate::store::{
+    Change, Condition, Data, Deleted, Expiry, Item, Stored, Uncounted, UnixTime, Value,
+};
 
 /// The version of memcached whose behaviour this is: what clients that ask for it want to know.
 const VERSION: &str = "1.6.18";
+
+/// Keys that one step of a retrieval asks for.
+const KEYS_AT_ONCE: u32 = 100;
 
 /// What a worker executes requests with.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +27,10 @@ pub(crate) struct Executor<'a> {
     pub(crate) figures: &'a Figures,
     /// This worker's counters.
     pub(crate) counters: &'a Counters,
+    /// The buffer that the value of the next request is in, if the store may keep it.
+    block: Option<&'a Bytes>,
+    /// Whether there is no memory for the value of the next request.
+    no_room: bool,
 }
 
 /// How far a request has got.
@@ -32,14 +44,43 @@ pub(crate) enum Progress<'a> {
     More(Retrieve<'a>),
 }
 
+impl<'a> Executor<'a> {
+    /// What executes requests on this node and counts them here.
+    pub(crate) fn new(figures: &'a Figures, counters: &'a Counters) -> Self {
+        Self {
+            figures,
+            counters,
+            block: None,
+            no_room: false,
+        }
+    }
+
+    /// For a request whose value lies in `block`: the store keeps the buffer rather than copy from it.
+    pub(crate) fn with_block(self, block: &'a Bytes) -> Self {
+        Self {
+            block: Some(block),
+            ..self
+        }
+    }
+
+    /// For a storage command whose value could not be received for want of memory; parsed as if it were too large.
+    pub(crate) fn without_room(self) -> Self {
+        Self {
+            no_room: true,
+            ..self
+        }
+    }
+}
+
 impl Executor<'_> {
-    /// Executes a request and writes its response behind what `out` holds. A retrieval stops as soon as `out` holds
-    /// `enough`, so that a client that asks for everything at once cannot make it grow without bound.
+    /// Executes a request and writes its response behind what `out` holds. A retrieval stops as soon as `enough` waits
+    /// in `out` or [`KEYS_AT_ONCE`] were asked for, so that a client that asks for everything at once cannot make it
+    /// grow without bound, nor keep others waiting.
     pub(crate) fn execute<'r>(
         &self,
         request: Request<'r>,
         enough: usize,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> Progress<'r> {
         let now = self.clock().now();
         let (response, noreply) = match request {
@@ -89,22 +130,20 @@ impl Executor<'_> {
         &self,
         mut retrieve: Retrieve<'r>,
         enough: usize,
-        out: &mut Vec<u8>,
+        out: &mut Output,
         now: UnixTime,
     ) -> Progress<'r> {
         let touch = retrieve.exptime.map(|exptime| self.expiry(exptime, now));
+        let mut left = KEYS_AT_ONCE;
         while let Some(key) = retrieve.keys.next() {
             let found = self.figures.store.get(key, touch, now, |item| {
-                let response = Response::Value {
-                    key,
-                    flags: item.flags(),
-                    value: item.value(),
-                    cas: retrieve.with_cas.then(|| item.unique()),
-                };
-                text::encode(&response, out);
+                let cas = retrieve.with_cas.then(|| item.unique());
+                text::begin_value(key, item.flags(), item.value().len(), cas, out);
+                send_value(item, out);
             });
             self.count_retrieval(found.is_some(), touch.is_some());
-            if out.len() >= enough {
+            left -= 1;
+            if (out.waiting() >= enough || left == 0) && !retrieve.keys.is_empty() {
                 return Progress::More(retrieve);
             }
         }
@@ -146,7 +185,7 @@ impl Executor<'_> {
         let value = Value {
             flags: store.flags,
             expiry: self.expiry(store.exptime, now),
-            data: store.value.into(),
+            data: self.data(store.value),
             base64_key: false,
         };
         let stored = self.put(store.key, value, condition, now);
@@ -180,11 +219,28 @@ impl Executor<'_> {
 
     /// A set that cannot be done drops the old value, so that nobody reads it for the new one.
     fn too_large(&self, mode: StoreMode, key: &[u8], now: UnixTime) -> Response<'static> {
-        self.counters.store_too_large.bump();
         if mode == StoreMode::Set {
             self.figures.store.delete(key, None, now);
         }
+        self.refusal()
+    }
+
+    /// Why an item is not taken, and its count.
+    fn refusal(&self) -> Response<'static> {
+        if self.no_room {
+            self.counters.store_no_memory.bump();
+            return Response::OutOfMemory;
+        }
+        self.counters.store_too_large.bump();
         Response::TooLarge
+    }
+
+    /// A value for the store: in the buffer it came in, where the store may keep that.
+    fn data<'v>(&self, value: &'v [u8]) -> Data<'v> {
+        match self.block {
+            Some(block) => Data::Shared(block.slice_ref(value)),
+            None => Data::Slice(value),
+        }
     }
 
     fn delete(&self, key: &[u8], now: UnixTime) -> Response<'static> {
@@ -280,4 +336,13 @@ impl Executor<'_> {
         }
         text::encode(&Response::End, out);
     }
+}
+
+/// Writes an item's value and the end of its line; a large one is not copied.
+fn send_value(item: &Item, out: &mut Output) {
+    match item.shared() {
+        Some(value) => out.share(value),
+        None => out.extend_from_slice(item.value()),
+    }
+    out.extend_from_slice(b"\r\n");
 }

@@ -1,26 +1,45 @@
-//! One client: fill the buffer, execute what is complete in it, send the responses; in turns, so that a client that
-//! does not read its responses is not read from either. Its memory is bounded: one request of the largest size, and
-//! responses up to [`UNSENT_MAX`] and one value.
+//! One client: read what has arrived, execute what is complete in it, send the responses; in turns, so that others are
+//! served meanwhile, and a client that does not read its responses is not read from either.
+//!
+//! ```text
+//!   socket ──► the worker's read buffer ──► parse ──► execute ──► the worker's output ──► socket
+//!                │ what is not complete                                │ what the socket does not take
+//!                ▼                                                     ▼
+//!              input (kept by the connection)                        unsent (kept by the connection)
+//!   socket ──► block: a large value, straight into the memory where it stays
+//! ```
+//!
+//! An idle connection keeps no buffers at all. What it does keep is counted (`buffers.rs`) and bounded: one request of
+//! the largest size, and responses up to [`UNSENT_MAX`] and one value.
 
-use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio_util::sync::CancellationToken;
+mod desk;
+mod input;
 
-use crate::command::{Executor, Progress};
-use crate::protocol::text::{self, Limits};
-use crate::protocol::{After, Parsed};
+use std::io;
+use std::sync::Arc;
 
-/// How much is read at once, when nothing says that more is to come.
-const READ_SIZE: usize = 16 * 1024;
+use bytes::Bytes;
+
+use crate::buffers::{Buffers, Held};
+use crate::command::Progress;
+use crate::protocol::output::Output;
+use crate::protocol::text;
+use crate::protocol::{After, Exptime, Keys, Parsed, Retrieve};
+use crate::store::{SHARED_MIN, UnixTime};
+use crate::stream::Stream;
+
+pub(crate) use desk::Desk;
+use desk::READ_SIZE;
+use input::Input;
 
 /// Responses are sent when this much is waiting, before more requests are executed.
-const UNSENT_MAX: usize = 256 * 1024;
-
-/// An idle client keeps buffers up to this size; larger ones, left from large values, are given back.
-const IDLE_BUFFER_MAX: usize = READ_SIZE;
+const UNSENT_MAX: usize = 64 * 1024;
 
 /// A line of get or gets ends somewhere, though memcached has no limit: this many bytes are thousands of keys.
-const RETRIEVAL_LINE_MAX: usize = 1 << 20;
+pub(crate) const RETRIEVAL_LINE_MAX: usize = 1 << 20;
+
+/// Told before the connection is closed, as memcached does, when there is no memory for the rest of a request.
+const NO_ROOM_TO_READ: &str = "SERVER_ERROR out of memory reading request";
 
 /// Who ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,144 +48,405 @@ pub(crate) enum Ended {
     Client,
     /// We did: what the client sent cannot be told apart from data.
     Protocol,
+    /// We did: it held memory that was not to be had.
+    Memory,
+    /// We did: nothing came or went for longer than `idle_timeout`.
+    Idle,
     /// We did: the node stops.
     Shutdown,
 }
 
-/// Serves one client until it leaves or the node stops; requests read by then are answered.
-pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
-    executor: Executor<'_>,
-    item_size_max: usize,
-    shutdown: &CancellationToken,
-) -> std::io::Result<Ended> {
-    let mut connection = Connection {
-        stream,
-        executor,
-        limits: Limits {
-            item_size: item_size_max,
-            retrieval_line: RETRIEVAL_LINE_MAX,
-        },
-        input: BytesMut::new(),
-        output: Vec::new(),
-        skip: 0,
-    };
-    let stopped = shutdown.cancelled();
-    tokio::pin!(stopped);
-    loop {
-        let next = connection.execute().await?;
-        connection.send().await?;
-        let need = match next {
-            Next::Read { need } => need,
-            Next::Close(ended) => {
-                connection.stream.shutdown().await?;
-                return Ok(ended);
-            }
-        };
-        tokio::select! {
-            biased;
-            () = &mut stopped => return Ok(Ended::Shutdown),
-            read = connection.receive(need) => if read? == 0 { return Ok(Ended::Client) },
-        }
-    }
-}
-
-struct Connection<'a, S> {
-    stream: S,
-    executor: Executor<'a>,
-    limits: Limits,
-    /// What was received and is not executed.
-    input: BytesMut,
-    /// What is to be sent.
-    output: Vec<u8>,
-    /// So many bytes still to come are part of a value that is too large.
-    skip: usize,
-}
-
-/// What to do when everything complete is executed.
-enum Next {
-    /// Read on, until the buffer holds at least `need` bytes.
-    Read { need: usize },
-    /// The connection is over.
+/// What a connection waits for when its turn is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Something to read.
+    Read,
+    /// Room to write.
+    Write,
+    /// Its next turn: there is more to execute.
+    Turn,
+    /// Nothing: it is over.
     Close(Ended),
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
-    /// Executes every request that is complete.
-    async fn execute(&mut self) -> std::io::Result<Next> {
-        loop {
-            self.pass_over();
-            if self.input.is_empty() {
-                return Ok(Next::Read { need: 1 });
-            }
-            let used = match text::parse(&self.input, self.limits) {
-                Parsed::Incomplete { need } => return Ok(Next::Read { need }),
-                Parsed::Invalid { reply, used, after } => {
-                    if let Some(reply) = reply {
-                        text::encode_line(reply, &mut self.output);
-                    }
-                    if after == After::Close {
-                        return Ok(Next::Close(Ended::Protocol));
-                    }
-                    used
-                }
-                Parsed::Complete { mut request, used } => loop {
-                    let progress = self.executor.execute(request, UNSENT_MAX, &mut self.output);
-                    match progress {
-                        Progress::Done => break used,
-                        Progress::Quit => return Ok(Next::Close(Ended::Client)),
-                        Progress::More(rest) => {
-                            send(&mut self.stream, self.executor, &mut self.output).await?;
-                            request = rest.into();
-                        }
-                    }
-                },
-            };
-            self.skip = used;
-            if self.output.len() >= UNSENT_MAX {
-                self.send().await?;
-            }
-        }
-    }
+/// See the module.
+pub(crate) struct Connection {
+    stream: Stream,
+    dialect: Option<Dialect>,
+    /// What was received and is not executed.
+    input: Input,
+    /// Whether something in `input` can be executed.
+    runnable: bool,
+    /// So many bytes still to come are passed over: a value that is too large.
+    skip: usize,
+    /// A large value that is being received.
+    block: Option<Box<Block>>,
+    /// Keys of a retrieval that were not asked for yet.
+    rest: Option<Box<Rest>>,
+    /// Responses that the socket did not take.
+    unsent: Option<Box<Output>>,
+    /// Close it as soon as everything is sent.
+    ending: Option<Ended>,
+    held: Held,
+    last_used: UnixTime,
+}
 
-    /// Passes over what is done with, as far as it has arrived.
-    fn pass_over(&mut self) {
-        let here = self.skip.min(self.input.len());
-        self.input.advance(here);
-        self.skip -= here;
-    }
+/// The protocol of a connection; its first byte decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// Classic and meta commands.
+    Text,
+}
 
-    async fn send(&mut self) -> std::io::Result<()> {
-        send(&mut self.stream, self.executor, &mut self.output).await
-    }
-
-    /// Reads what has arrived, at least a byte; 0 when the client closed its side. Cancel safe.
-    async fn receive(&mut self, need: usize) -> std::io::Result<usize> {
-        if self.input.is_empty() && self.input.capacity() > IDLE_BUFFER_MAX {
-            self.input = BytesMut::new();
-        }
-        let missing = need.saturating_sub(self.input.len());
-        self.input.reserve(missing.max(READ_SIZE));
-        let read = self.stream.read_buf(&mut self.input).await?;
-        self.executor.counters.bytes_read.add(read);
-        Ok(read)
+impl Dialect {
+    fn of(_first: u8) -> Self {
+        Self::Text
     }
 }
 
-/// Sends all of `output` and empties it.
-async fn send<S: AsyncWrite + Unpin>(
-    stream: &mut S,
-    executor: Executor<'_>,
-    output: &mut Vec<u8>,
-) -> std::io::Result<()> {
-    if output.is_empty() {
-        return Ok(());
+/// A storage command whose value goes straight to where it stays.
+struct Block {
+    /// The command's line.
+    line: Vec<u8>,
+    /// What has arrived of the value and its CR LF; has room for exactly that.
+    data: Vec<u8>,
+    length: usize,
+}
+
+/// The rest of a retrieval.
+struct Rest {
+    keys: Vec<u8>,
+    /// How much of `keys` is done.
+    done: usize,
+    exptime: Option<Exptime>,
+    with_cas: bool,
+}
+
+/// What there is to execute after a read.
+enum Received {
+    /// This.
+    Input(Input),
+    /// A value arrived whole.
+    Block(Box<Block>),
+    /// Nothing yet.
+    Nothing,
+    /// The client has closed its side.
+    End,
+    /// There is no memory for more of the request.
+    NoRoom,
+}
+
+impl Connection {
+    /// A connection on which nothing has happened yet.
+    pub(crate) fn new(stream: Stream, buffers: &Arc<Buffers>, now: UnixTime) -> Self {
+        Self {
+            stream,
+            dialect: None,
+            input: Input::default(),
+            runnable: false,
+            skip: 0,
+            block: None,
+            rest: None,
+            unsent: None,
+            ending: None,
+            held: Held::nothing(buffers),
+            last_used: now,
+        }
     }
-    stream.write_all(output).await?;
-    executor.counters.bytes_written.add(output.len());
-    if output.capacity() > IDLE_BUFFER_MAX {
-        *output = Vec::new();
+
+    /// Its socket.
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
     }
-    output.clear();
-    Ok(())
+
+    /// When something last came or went.
+    pub(crate) fn last_used(&self) -> UnixTime {
+        self.last_used
+    }
+
+    /// Does what can be done without waiting, up to the share of one turn. On an error the connection is lost.
+    pub(crate) fn turn(&mut self, desk: &mut Desk<'_>) -> io::Result<Next> {
+        let next = self.work(desk);
+        match next {
+            Ok(Next::Close(_)) | Err(_) => desk.output.clear_all(),
+            Ok(_) => self.count_held(),
+        }
+        let unread = self.unsent.as_ref().map_or(0, |unsent| unsent.own_room());
+        if unread > READ_SIZE && !desk.buffers.has_room_for(0) {
+            return Ok(Next::Close(Ended::Memory));
+        }
+        next
+    }
+
+    fn work(&mut self, desk: &mut Desk<'_>) -> io::Result<Next> {
+        if let Some(unsent) = self.unsent.take() {
+            desk.output = *unsent;
+            if !self.flush(desk)? {
+                return Ok(self.park(desk));
+            }
+        }
+        if let Some(ended) = self.ending {
+            return Ok(Next::Close(ended));
+        }
+        let mut input = Input::default();
+        let mut next = Next::Read;
+        if self.runnable {
+            input = std::mem::take(&mut self.input);
+        } else {
+            match self.receive(desk)? {
+                Received::Input(received) => input = received,
+                Received::Block(block) => self.execute_block(*block, desk),
+                Received::Nothing => {}
+                Received::End => next = Next::Close(Ended::Client),
+                Received::NoRoom => {
+                    text::encode_line(NO_ROOM_TO_READ, &mut desk.output);
+                    next = Next::Close(Ended::Memory);
+                }
+            }
+        }
+        if next == Next::Read {
+            next = self.execute(&mut input, desk)?;
+        }
+        self.runnable = matches!(next, Next::Turn | Next::Write);
+        self.input = input.kept(desk);
+        if next == Next::Read && desk.stopping {
+            next = Next::Close(Ended::Shutdown);
+        }
+        if let Next::Close(ended) = next {
+            self.ending = Some(ended);
+        }
+        if next == Next::Write || !self.flush(desk)? {
+            return Ok(self.park(desk));
+        }
+        Ok(next)
+    }
+
+    /// Reads once. A value that is being received comes first; the rest goes behind what is not complete.
+    fn receive(&mut self, desk: &mut Desk<'_>) -> io::Result<Received> {
+        if let Some(mut block) = self.block.take() {
+            if !self.read(&mut block.data, desk)? {
+                return Ok(Received::End);
+            }
+            if block.data.len() >= block.length {
+                return Ok(Received::Block(block));
+            }
+            self.block = Some(block);
+            return Ok(Received::Nothing);
+        }
+        let kept = std::mem::take(&mut self.input);
+        let mut buffer = if kept.rest().len() <= READ_SIZE / 2 {
+            let mut buffer = desk.read_buffer();
+            buffer.extend_from_slice(kept.rest());
+            buffer
+        } else {
+            // A line of thousands of keys.
+            if !desk
+                .buffers
+                .has_room_for(kept.rest().len().saturating_add(READ_SIZE))
+            {
+                return Ok(Received::NoRoom);
+            }
+            kept.into_bytes()
+        };
+        let before = buffer.len();
+        if buffer.capacity() == before {
+            buffer.reserve(READ_SIZE);
+        }
+        let open = self.read(&mut buffer, desk)?;
+        let input = Input::of(buffer);
+        Ok(match open {
+            false => Received::End,
+            true => Received::Input(input),
+        })
+    }
+
+    /// Reads what has arrived into the room that `into` has; false when the client has closed its side.
+    fn read(&mut self, into: &mut Vec<u8>, desk: &Desk<'_>) -> io::Result<bool> {
+        match self.stream.receive(into) {
+            Ok(0) => Ok(false),
+            Ok(read) => {
+                desk.executor.counters.bytes_read.add(read);
+                self.last_used = desk.now();
+                Ok(true)
+            }
+            Err(error) if waits(&error) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Executes what is complete in `input`, up to the share of one turn.
+    fn execute(&mut self, input: &mut Input, desk: &mut Desk<'_>) -> io::Result<Next> {
+        for _ in 0..desk.turn {
+            if desk.output.waiting() >= enough(desk) && !self.flush(desk)? {
+                return Ok(Next::Write);
+            }
+            if let Some(rest) = self.rest.take() {
+                self.go_on(rest, desk);
+                continue;
+            }
+            self.skip = input.pass_over(self.skip);
+            let data = input.rest();
+            let Some(first) = data.first() else {
+                return Ok(Next::Read);
+            };
+            let used = match self.dialect.get_or_insert_with(|| Dialect::of(*first)) {
+                Dialect::Text => match text::parse(data, desk.limits) {
+                    Parsed::Complete { request, used } => {
+                        let enough = enough(desk);
+                        match desk.executor.execute(request, enough, &mut desk.output) {
+                            Progress::Done => {}
+                            Progress::Quit => return Ok(Next::Close(Ended::Client)),
+                            Progress::More(rest) => self.rest = Some(Box::new(Rest::of(rest))),
+                        }
+                        used
+                    }
+                    Parsed::Incomplete { .. } => return Ok(Next::Read),
+                    Parsed::Partial { line, block } if block >= SHARED_MIN => {
+                        let (line, here) = data.split_at_checked(line).unwrap_or((data, b""));
+                        self.begin_block(line, here, block, desk);
+                        data.len()
+                    }
+                    Parsed::Partial { .. } => return Ok(Next::Read),
+                    Parsed::Invalid { reply, used, after } => {
+                        if let Some(reply) = reply {
+                            text::encode_line(reply, &mut desk.output);
+                        }
+                        if after == After::Close {
+                            return Ok(Next::Close(Ended::Protocol));
+                        }
+                        used
+                    }
+                },
+            };
+            self.skip = input.pass_over(used);
+        }
+        desk.executor.counters.conn_yields.bump();
+        Ok(Next::Turn)
+    }
+
+    /// Goes on with a retrieval.
+    fn go_on(&mut self, mut rest: Box<Rest>, desk: &mut Desk<'_>) {
+        let enough = enough(desk);
+        let request = rest.request();
+        if let Progress::More(left) =
+            desk.executor
+                .execute(request.into(), enough, &mut desk.output)
+        {
+            let left = left.keys.as_bytes().len();
+            rest.done = rest.keys.len().saturating_sub(left);
+            self.rest = Some(rest);
+        }
+    }
+
+    /// Begins to receive a large value, of which `here` has arrived. Without memory for it, it is passed over, and the
+    /// item under its key goes, as in memcached.
+    fn begin_block(&mut self, line: &[u8], here: &[u8], length: usize, desk: &mut Desk<'_>) {
+        if !desk.buffers.has_room_for(length) {
+            let executor = desk.executor.without_room();
+            if let Parsed::Complete { request, .. } = text::parse(line, text::Limits::NONE) {
+                executor.execute(request, UNSENT_MAX, &mut desk.output);
+            }
+            self.skip = length.saturating_sub(here.len());
+            return;
+        }
+        let mut data = Vec::with_capacity(length);
+        data.extend_from_slice(here);
+        self.block = Some(Box::new(Block {
+            line: line.to_vec(),
+            data,
+            length,
+        }));
+    }
+
+    /// Executes a storage command whose value has arrived.
+    fn execute_block(&mut self, block: Block, desk: &mut Desk<'_>) {
+        let data = Bytes::from(block.data);
+        match text::parse_split(&block.line, &data, desk.limits) {
+            Parsed::Complete { request, .. } => {
+                let executor = desk.executor.with_block(&data);
+                executor.execute(request, UNSENT_MAX, &mut desk.output);
+            }
+            Parsed::Invalid {
+                reply: Some(reply), ..
+            } => {
+                text::encode_line(reply, &mut desk.output);
+            }
+            Parsed::Invalid { reply: None, .. }
+            | Parsed::Incomplete { .. }
+            | Parsed::Partial { .. } => {}
+        }
+    }
+
+    /// Sends what waits; false when the socket does not take all of it now.
+    fn flush(&mut self, desk: &mut Desk<'_>) -> io::Result<bool> {
+        while desk.output.waiting() > 0 {
+            let stream = &mut self.stream;
+            let sent = desk.output.with_pieces(|pieces| stream.send(pieces));
+            match sent {
+                Ok(sent) => {
+                    desk.executor.counters.bytes_written.add(sent);
+                    self.last_used = desk.now();
+                    desk.output.advance(sent);
+                }
+                Err(error) if waits(&error) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Keeps what was not sent.
+    fn park(&mut self, desk: &mut Desk<'_>) -> Next {
+        self.unsent = Some(Box::new(std::mem::take(&mut desk.output)));
+        Next::Write
+    }
+
+    /// Counts the memory that is kept until the next turn.
+    fn count_held(&mut self) {
+        let unsent = self.unsent.as_ref();
+        let block = self.block.as_ref().map_or(0, |block| block.data.capacity());
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.keys.capacity());
+        let own = unsent.map_or(0, |output| output.own_room());
+        let shared = unsent.map_or(0, |output| output.shared_room());
+        let parts = [self.input.room(), block, rest, own, shared];
+        self.held
+            .set(parts.into_iter().fold(0, usize::saturating_add));
+    }
+}
+
+impl Rest {
+    fn of(left: Retrieve<'_>) -> Self {
+        Self {
+            keys: left.keys.as_bytes().to_vec(),
+            done: 0,
+            exptime: left.exptime,
+            with_cas: left.with_cas,
+        }
+    }
+
+    fn request(&self) -> Retrieve<'_> {
+        Retrieve {
+            keys: Keys::new(self.keys.get(self.done..).unwrap_or_default()),
+            exptime: self.exptime,
+            with_cas: self.with_cas,
+        }
+    }
+}
+
+/// How much may wait before it is sent. When memory is scarce, each response goes by itself, so that a client that does
+/// not read makes us keep one.
+fn enough(desk: &Desk<'_>) -> usize {
+    if desk.buffers.are_scarce() {
+        1
+    } else {
+        UNSENT_MAX
+    }
+}
+
+/// Whether it is only that the socket is not ready.
+fn waits(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }

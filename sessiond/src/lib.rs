@@ -3,10 +3,11 @@
 //! ```text
 //!   client ──► listener.rs ──► acceptor (server.rs) ── hands each connection to the next worker, counts them, refuses the one too many
 //!                 │
-//!      ┌──────────┴─────────┐            a worker is one thread with its own event loop; a connection stays with it
+//!      ┌──────────┴─────────┐            worker.rs: one thread with its own event loop; a connection stays with it
 //!   worker 0   ...      worker n-1
 //!      │
-//!   connection.rs   one client: fill the buffer, parse, execute, send; reads no more while too much is unsent
+//!   connection.rs   one client: read, parse, execute, send in turns; reads no more while something is unsent
+//!      │      │     stream.rs is its socket, buffers.rs the account of what all of them hold in memory
 //!      │      │
 //!      │      └─► protocol/text.rs    bytes to Request, Response to bytes; no socket, no clock, no store
 //!      │          protocol/meta.rs    the same for meta commands, which are lines of the text protocol
@@ -18,28 +19,33 @@
 //!      ├─► store/item.rs    key, flags, expiry, cas unique, value, marks, and what that costs
 //!      └─► store/order.rs   order of use
 //!
+//!   maintenance.rs  a thread that ticks the clock and lets the store expire and tidy
 //!   admin.rs        /livez /readyz /status /metrics on a port of its own, from status.rs
 //! ```
 //!
 //! Numbers are read as C reads them (`number.rs`), in commands and in values that are counted up and down.
-//! Time enters at one place (`clock.rs`, asked by connection.rs) and is a parameter from there on.
+//! Time enters at one place (`clock.rs`, asked by command.rs) and is a parameter from there on.
 //!
 //! What differs from memcached on purpose: `add` on a present key counts as a use of the item, because session
 //! managers keep their backup copies alive with it; memory is one account over all sizes, not slab classes; and
 //! `flush_all` gives the memory back at once.
 
 mod admin;
+mod buffers;
 pub mod cli;
 mod clock;
 mod command;
 pub mod config;
 mod connection;
 mod listener;
+mod maintenance;
 mod number;
 pub mod protocol;
 mod server;
 pub mod status;
 pub mod store;
+mod stream;
+mod worker;
 
 pub use config::Config;
 pub use listener::Listener;

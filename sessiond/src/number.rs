@@ -36,6 +36,24 @@ pub(crate) fn signed(word: &[u8]) -> Option<i32> {
     Some(number as i32)
 }
 
+/// Writes a number in decimal digits behind what `out` holds.
+pub(crate) fn write_unsigned(mut number: u64, out: &mut Vec<u8>) {
+    /// As many digits as `u64::MAX` has.
+    const DIGITS_MAX: usize = 20;
+    let mut digits = [b'0'; DIGITS_MAX];
+    let mut used = 0;
+    for place in digits.iter_mut().rev() {
+        *place = b'0' | (number % 10) as u8;
+        number /= 10;
+        used += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    let (_, digits) = digits.split_at(DIGITS_MAX - used);
+    out.extend_from_slice(digits);
+}
+
 /// Sign and digits; `None` without digits or with something behind them.
 fn parts(word: &[u8]) -> Option<(bool, &[u8])> {
     let start = word.iter().position(|byte| !is_space(byte))?;
@@ -60,7 +78,16 @@ fn is_space(byte: &u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{signed, unsigned};
+    use super::{signed, unsigned, write_unsigned};
+
+    #[test]
+    fn numbers_are_written_as_they_are() {
+        for number in [0, 7, 10, 65_535, 4_294_967_296, u64::MAX] {
+            let mut out = b"x".to_vec();
+            write_unsigned(number, &mut out);
+            assert_eq!(out, format!("x{number}").into_bytes());
+        }
+    }
 
     #[test]
     fn numbers_are_read_as_c_reads_them() {

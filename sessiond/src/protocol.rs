@@ -1,10 +1,11 @@
 //! What clients ask and what they are answered, as values. How they look on the wire is the business of the rooms:
-//! [`text`] for memcached's classic text protocol, [`meta`] for the meta commands in it.
+//! [`text`] for memcached's classic text protocol, [`meta`] for the meta commands in it, [`output`] for what is written.
 //!
 //! A parser gets a buffer and says what it found at its beginning; it does no I/O and knows no store. Words such as
 //! flags, exptime and cas unique are those of memcached's `protocol.txt`.
 
 pub mod meta;
+pub mod output;
 pub mod text;
 
 /// A key has at most so many bytes.
@@ -25,6 +26,14 @@ pub enum Parsed<'a> {
     Incomplete {
         /// The length of the buffer below which asking again is pointless.
         need: usize,
+    },
+    /// The line of a storage command, without all of the data block that follows: ask again with at least
+    /// `line + block` bytes, or with both apart ([`text::parse_split`]).
+    Partial {
+        /// The length of the line with its end.
+        line: usize,
+        /// The length of the data block with its CR LF.
+        block: usize,
     },
     /// Nothing that can be executed.
     Invalid {
@@ -182,6 +191,23 @@ pub struct Exptime(pub i32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keys<'a>(&'a [u8]);
 
+impl<'a> Keys<'a> {
+    /// Keys that another [`Keys`] has left.
+    pub(crate) fn new(words: &'a [u8]) -> Self {
+        Self(words)
+    }
+
+    /// Whether none is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        text::word(self.0).is_none()
+    }
+
+    /// The words as they were sent.
+    pub(crate) fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+}
+
 impl<'a> Iterator for Keys<'a> {
     type Item = &'a [u8];
 
@@ -195,17 +221,6 @@ impl<'a> Iterator for Keys<'a> {
 /// An answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Response<'a> {
-    /// One item of a retrieval.
-    Value {
-        /// Its key.
-        key: &'a [u8],
-        /// The client's flags.
-        flags: u32,
-        /// Its value.
-        value: &'a [u8],
-        /// Its cas unique, where asked for.
-        cas: Option<u64>,
-    },
     /// The last item of a retrieval, or the last figure, was sent.
     End,
     /// Stored as asked.

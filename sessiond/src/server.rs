@@ -1,36 +1,31 @@
-//! The acceptor, the workers, the connection limit, and how all of it stops.
+//! The acceptor, the connection limit, the threads, and how all of it stops.
 //!
 //! One task accepts and hands each connection to the next worker in turn, as memcached does: session managers hold a
 //! few long connections, and turns spread those evenly where `SO_REUSEPORT` would leave it to a hash.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use program::{Failure, sockets};
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::admin;
+use crate::buffers::Buffers;
 use crate::clock::Clock;
-use crate::command::Executor;
 use crate::config::Config;
-use crate::connection;
 use crate::listener::accept::{Arrived, Doors};
 use crate::listener::{self, Listener};
+use crate::maintenance::Maintenance;
 use crate::status::{Clients, Counters, Figures};
 use crate::store::{Layout, Store};
+use crate::stream::Stream;
+use crate::worker::{Admitted, Mailbox, Work};
 
 /// What a client is told that is one too many.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
-
-/// Connections that may wait for a worker to take them; at the bound the acceptor waits.
-const HANDED_OVER_MAX: usize = 64;
 
 /// How long the acceptor waits when it cannot accept (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -72,7 +67,13 @@ pub async fn serve(
         .admin
         .map(|listener| admin::start(listener, Arc::clone(&figures), stopping.clone()));
     let admin = admin.transpose()?;
-    let workers = start_workers(&config, &figures, &stopping)?;
+    let buffers = Arc::new(Buffers::new(
+        config.memory_limit.0.bytes(),
+        config.item_size_max.bytes(),
+    ));
+    let workers = start_workers(&config, &figures, &buffers)?;
+    let maintenance = Maintenance::start(&figures, &buffers)
+        .map_err(|e| Failure::environment("cannot start the maintenance thread", e))?;
     info!(
         node = config.node_id,
         address = addresses.join(" "),
@@ -84,22 +85,29 @@ pub async fn serve(
     let acceptor = Acceptor {
         doors,
         figures: &figures,
-        workers: workers.iter().map(|worker| worker.sender.clone()).collect(),
+        workers: workers
+            .iter()
+            .map(|worker| Arc::clone(&worker.mailbox))
+            .collect(),
     };
-    tokio::select! {
-        () = acceptor.run() => {}
-        () = shutdown => {}
-    }
+    let served = tokio::select! {
+        served = acceptor.run() => served,
+        () = shutdown => Ok(()),
+    };
     info!(node = config.node_id, "stopping");
     stopping.cancel();
-    for worker in workers {
-        worker.stop().await;
+    for worker in &workers {
+        worker.ask_to_stop();
     }
+    for worker in workers {
+        worker.join().await;
+    }
+    drop(maintenance);
     if let Some(admin) = admin {
         // Its own failures are logged where they happen.
         let _ = admin.await;
     }
-    Ok(())
+    served
 }
 
 fn figures(config: &Config) -> Figures {
@@ -124,12 +132,12 @@ fn figures(config: &Config) -> Figures {
 struct Acceptor<'a> {
     doors: Doors,
     figures: &'a Arc<Figures>,
-    workers: Vec<mpsc::Sender<Admitted>>,
+    workers: Vec<Arc<Mailbox<Admitted>>>,
 }
 
 impl Acceptor<'_> {
-    /// Accepts clients; returns only when no worker is left.
-    async fn run(mut self) {
+    /// Accepts clients; returns only when a worker is gone, which nothing that clients do should bring about.
+    async fn run(mut self) -> Result<(), Failure> {
         let mut turn = 0;
         loop {
             let arrived = match self.doors.accept().await {
@@ -143,13 +151,11 @@ impl Acceptor<'_> {
             let Some(admitted) = self.admit(arrived) else {
                 continue;
             };
-            let Some(worker) = self.workers.get(turn) else {
-                return;
-            };
-            turn = (turn + 1) % self.workers.len();
-            if worker.send(admitted).await.is_err() {
-                return;
+            let sent = self.workers.get(turn).map(|worker| worker.send(admitted));
+            if !matches!(sent, Some(Ok(()))) {
+                return Err(Failure::Failed(format!("worker {turn} has ended")));
             }
+            turn = (turn + 1) % self.workers.len();
         }
     }
 
@@ -163,9 +169,12 @@ impl Acceptor<'_> {
             return None;
         }
         clients.total.fetch_add(1, Ordering::Relaxed);
-        // The worker registers the socket with its own event loop.
+        // The worker watches the socket with its own event loop.
         match arrived.into_socket() {
-            Ok(socket) => Some(Admitted { socket, seat }),
+            Ok(socket) => Some(Admitted {
+                stream: Stream::Plain(socket),
+                seat,
+            }),
             Err(error) => {
                 warn!(%error, "cannot hand a connection over");
                 None
@@ -174,14 +183,9 @@ impl Acceptor<'_> {
     }
 }
 
-/// A client that is counted in.
-struct Admitted {
-    socket: OwnedFd,
-    seat: Seat,
-}
-
 /// A client's place among those connected; given back when dropped, however its connection ends.
-struct Seat(Arc<Figures>);
+#[derive(Debug)]
+pub(crate) struct Seat(Arc<Figures>);
 
 impl Seat {
     /// Takes a place; says how many were taken before.
@@ -198,17 +202,23 @@ impl Drop for Seat {
 }
 
 struct Worker {
-    sender: mpsc::Sender<Admitted>,
-    thread: JoinHandle<()>,
+    mailbox: Arc<Mailbox<Admitted>>,
+    stopping: Arc<AtomicBool>,
+    thread: JoinHandle<std::io::Result<()>>,
 }
 
 impl Worker {
+    fn ask_to_stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.mailbox.ring();
+    }
+
     /// Waits for the worker's connections to end.
-    async fn stop(self) {
-        drop(self.sender);
-        let joined = tokio::task::spawn_blocking(|| self.thread.join()).await;
-        if !matches!(joined, Ok(Ok(()))) {
-            warn!("a worker did not end well");
+    async fn join(self) {
+        match tokio::task::spawn_blocking(|| self.thread.join()).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => warn!(%error, "a worker failed"),
+            Ok(Err(_)) | Err(_) => warn!("a worker did not end well"),
         }
     }
 }
@@ -216,82 +226,36 @@ impl Worker {
 fn start_workers(
     config: &Config,
     figures: &Arc<Figures>,
-    stopping: &CancellationToken,
+    buffers: &Arc<Buffers>,
 ) -> Result<Vec<Worker>, Failure> {
+    let cannot = |e| Failure::environment("cannot start a worker", e);
+    let stopping = Arc::new(AtomicBool::new(false));
     let start = |index| {
-        let (sender, receiver) = mpsc::channel(HANDED_OVER_MAX);
+        let mailbox = Arc::new(Mailbox::new().map_err(cannot)?);
         let work = Work {
             index,
             item_size_max: config.item_size_max.bytes(),
+            turn: config.max_reqs_per_event as usize,
+            idle_timeout: idle_timeout(config),
             grace_period: config.grace_period.into(),
             figures: Arc::clone(figures),
-            stopping: stopping.clone(),
+            buffers: Arc::clone(buffers),
+            mailbox: Arc::clone(&mailbox),
+            stopping: Arc::clone(&stopping),
         };
-        let cannot = |e| Failure::environment("cannot start a worker", e);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(cannot)?;
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || runtime.block_on(Arc::new(work).run(receiver)))
+            .spawn(move || work.run())
             .map_err(cannot)?;
-        Ok(Worker { sender, thread })
+        Ok(Worker {
+            mailbox,
+            stopping: Arc::clone(&stopping),
+            thread,
+        })
     };
     (0..config.threads).map(start).collect()
 }
 
-/// What a worker thread needs.
-struct Work {
-    index: usize,
-    item_size_max: usize,
-    grace_period: Duration,
-    figures: Arc<Figures>,
-    stopping: CancellationToken,
-}
-
-impl Work {
-    async fn run(self: Arc<Self>, mut receiver: mpsc::Receiver<Admitted>) {
-        let connections = TaskTracker::new();
-        loop {
-            tokio::select! {
-                admitted = receiver.recv() => match admitted {
-                    Some(admitted) => connections.spawn(Arc::clone(&self).serve(admitted)),
-                    None => break,
-                },
-                () = self.stopping.cancelled() => break,
-            };
-        }
-        connections.close();
-        let left = tokio::time::timeout(self.grace_period, connections.wait()).await;
-        if left.is_err() {
-            warn!(
-                connections = connections.len(),
-                "closing connections that did not finish in time"
-            );
-        }
-    }
-
-    async fn serve(self: Arc<Self>, admitted: Admitted) {
-        let outcome = match prepare(admitted.socket) {
-            Ok(stream) => {
-                let executor = Executor {
-                    figures: &self.figures,
-                    counters: &self.figures.workers[self.index],
-                };
-                connection::serve(stream, executor, self.item_size_max, &self.stopping).await
-            }
-            Err(error) => Err(error),
-        };
-        drop(admitted.seat);
-        match outcome {
-            Ok(ended) => debug!(?ended, "connection over"),
-            Err(error) => debug!(%error, "connection lost"),
-        }
-    }
-}
-
-fn prepare(socket: OwnedFd) -> std::io::Result<TcpStream> {
-    // Reading and writing a Unix socket is the same calls.
-    TcpStream::from_std(socket.into())
+fn idle_timeout(config: &Config) -> Option<Duration> {
+    (config.idle_timeout != 0).then(|| Duration::from_secs(config.idle_timeout.into()))
 }

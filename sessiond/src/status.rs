@@ -84,6 +84,10 @@ counters! {
     store_too_large,
     /// Stores refused because no room could be made.
     store_no_memory,
+    /// Times a connection had its share of requests and others were served first.
+    conn_yields,
+    /// Connections closed because nothing moved on them for too long.
+    idle_kicks,
     /// Bytes received from clients.
     bytes_read,
     /// Bytes sent to clients.
@@ -102,7 +106,9 @@ impl Counter {
 
     /// So many more.
     pub(crate) fn add(&self, more: usize) {
-        self.0.fetch_add(more as u64, Ordering::Relaxed);
+        // Only its worker writes, so a load and a store are enough; a reset at the same moment may be lost.
+        let count = self.0.load(Ordering::Relaxed).wrapping_add(more as u64);
+        self.0.store(count, Ordering::Relaxed);
     }
 }
 

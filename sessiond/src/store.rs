@@ -240,7 +240,7 @@ pub struct Usage {
     pub items: u64,
     /// What they cost, in bytes; never above the limit.
     pub bytes: u64,
-    /// The limit.
+    /// The limit, with what is reserved for other things than items.
     pub limit: u64,
     /// Items stored since the start.
     pub stored: u64,
@@ -321,7 +321,9 @@ impl Store {
 
     fn share_limit(&self) {
         let limit = self.limit.load(Ordering::Relaxed);
-        let limit = limit.saturating_sub(self.reserved.load(Ordering::Relaxed));
+        // Under a tiny limit the process alone takes most of it; a store without room would be no use.
+        let reserved = self.reserved.load(Ordering::Relaxed).min(limit / 2);
+        let limit = limit.saturating_sub(reserved);
         for shard in &self.shards {
             lock(shard).set_limit(limit / self.shards.len());
         }
@@ -457,6 +459,7 @@ impl Store {
         for shard in &self.shards {
             sum.add(&lock(shard).usage());
         }
+        sum.limit = self.limit.load(Ordering::Relaxed) as u64;
         sum
     }
 

@@ -20,11 +20,16 @@ fuzz_target!(|bytes: &[u8]| {
                 assert!(need > rest.len());
                 return;
             }
+            Parsed::Partial { line, block } => {
+                assert!(line <= rest.len() && line + block > rest.len());
+                return;
+            }
         };
         assert!(used > 0);
-        if let Parsed::Incomplete { need } = parse(&rest[..1.max(used.min(rest.len()) / 2)], LIMITS)
-        {
-            assert!(need <= used);
+        match parse(&rest[..1.max(used.min(rest.len()) / 2)], LIMITS) {
+            Parsed::Incomplete { need } => assert!(need <= used),
+            Parsed::Partial { line, block } => assert!(line + block <= used),
+            Parsed::Complete { .. } | Parsed::Invalid { .. } => {}
         }
         rest = &rest[used.min(rest.len())..];
     }

@@ -2,13 +2,14 @@
 //! `T` tells the time that was left before.
 
 use crate::protocol::meta::{Code, Command, Debug, Field, Flag, Mode, Options, Reply, Verb};
+use crate::protocol::output::Output;
 use crate::protocol::text::{self, item_size};
 use crate::protocol::{Direction, Exptime, KEY_MAX, Response};
 use crate::store::{
     Access, Change, Condition, Deleted, Expiry, Held, Item, Stored, Uncounted, UnixTime, Value,
 };
 
-use super::Executor;
+use super::{Executor, send_value};
 
 /// The answer to mn.
 const NOOP: &str = "MN";
@@ -20,7 +21,7 @@ const NO_ROOM_FOR_NUMBER: &str = "SERVER_ERROR out of memory";
 
 impl Executor<'_> {
     /// Executes a meta command and writes its reply behind what `out` holds.
-    pub(super) fn meta(&self, command: &Command<'_>, now: UnixTime, out: &mut Vec<u8>) {
+    pub(super) fn meta(&self, command: &Command<'_>, now: UnixTime, out: &mut Output) {
         self.counters.cmd_meta.bump();
         let mut space = [0; KEY_MAX];
         let asked = Asked {
@@ -39,7 +40,7 @@ impl Executor<'_> {
         }
     }
 
-    fn meta_get(&self, asked: &Asked<'_>, out: &mut Vec<u8>) {
+    fn meta_get(&self, asked: &Asked<'_>, out: &mut Output) {
         let options = &asked.command.options;
         let access = Access {
             vivify: options.vivify.is_some(),
@@ -62,7 +63,7 @@ impl Executor<'_> {
     }
 
     /// What mg does with an item that is there.
-    fn look(&self, asked: &Asked<'_>, held: &mut Held<'_>, out: &mut Vec<u8>) {
+    fn look(&self, asked: &Asked<'_>, held: &mut Held<'_>, out: &mut Output) {
         let options = &asked.command.options;
         let mut reply = Reply::begin(
             match options.value {
@@ -102,9 +103,9 @@ impl Executor<'_> {
             reply.field(Field::Won);
             held.claim();
         }
-        match options.value {
-            true => reply.end_with(held.item().value()),
-            false => reply.end(),
+        reply.end();
+        if options.value {
+            send_value(&held.item(), out);
         }
     }
 
@@ -145,7 +146,7 @@ impl Executor<'_> {
         let value = Value {
             flags: options.client_flags,
             expiry: touch.unwrap_or(Expiry::Never),
-            data: value.into(),
+            data: self.data(value),
             base64_key: asked.command.key.is_base64(),
         };
         let (code, unique) = match self.put(asked.key, value, condition, asked.now) {
@@ -168,9 +169,8 @@ impl Executor<'_> {
 
     /// Whatever the mode, the old value goes, so that nobody reads it for the new one.
     fn meta_too_large(&self, asked: &Asked<'_>, out: &mut Vec<u8>) {
-        self.counters.store_too_large.bump();
         self.figures.store.delete(asked.key, None, asked.now);
-        text::encode(&Response::TooLarge, out);
+        text::encode(&self.refusal(), out);
     }
 
     fn meta_delete(&self, asked: &Asked<'_>, out: &mut Vec<u8>) {

@@ -346,7 +346,10 @@ impl<'a> Line<'a> {
             .get(..length + 2)
             .and_then(|data| data.split_at_checked(length))
         else {
-            return Ok(Parsed::Incomplete { need: used });
+            return Ok(Parsed::Partial {
+                line: self.used,
+                block: length + 2,
+            });
         };
         if end != b"\r\n" {
             return Err(refusal(BAD_CHUNK));

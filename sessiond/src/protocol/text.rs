@@ -6,7 +6,7 @@
 
 use std::io::Write;
 
-use crate::number::{signed, unsigned};
+use crate::number::{signed, unsigned, write_unsigned};
 
 use super::meta;
 use super::{
@@ -44,6 +44,12 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Whatever is to be stored is too large.
+    pub(crate) const NONE: Self = Self {
+        item_size: 0,
+        retrieval_line: 0,
+    };
+
     /// Whether memcached would call an item of these too large.
     pub(super) fn refuses(&self, key_length: usize, flags: u32, length: usize) -> bool {
         item_size(key_length, flags, length) > self.item_size
@@ -58,16 +64,22 @@ pub fn item_size(key_length: usize, flags: u32, length: usize) -> usize {
 
 /// What stands at the beginning of `buffer`, which must not be empty.
 pub fn parse(buffer: &[u8], limits: Limits) -> Parsed<'_> {
-    let Some(end) = buffer.iter().position(|byte| *byte == b'\n') else {
-        return unfinished_line(buffer, limits);
-    };
-    let line = match &buffer[..end] {
+    match buffer.iter().position(|byte| *byte == b'\n') {
+        Some(end) => parse_split(&buffer[..=end], &buffer[end + 1..], limits),
+        None => unfinished_line(buffer, limits),
+    }
+}
+
+/// As [`parse`], with a whole line, its LF included, and what follows it in another place.
+pub fn parse_split<'a>(line: &'a [u8], data: &'a [u8], limits: Limits) -> Parsed<'a> {
+    let used = line.len();
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = match line {
         [rest @ .., b'\r'] if !rest.is_empty() => rest,
         line => line,
     };
     // For memcached, a C program, the line ends at a zero byte.
     let line = line.split(|byte| *byte == 0).next().unwrap_or_default();
-    let (data, used) = (&buffer[end + 1..], end + 1);
     if let Some(parsed) = meta::parse(line, data, used, limits) {
         return parsed;
     }
@@ -313,7 +325,10 @@ impl<'a> Command<'a> {
             .get(..length + 2)
             .and_then(|data| data.split_at_checked(length))
         else {
-            return Parsed::Incomplete { need: used };
+            return Parsed::Partial {
+                line: self.used,
+                block: length + 2,
+            };
         };
         if end != b"\r\n" {
             return Parsed::Invalid {
@@ -394,13 +409,10 @@ impl<'a> Command<'a> {
 /// Writes `response` behind what `out` holds.
 pub fn encode(response: &Response<'_>, out: &mut Vec<u8>) {
     let line = match *response {
-        Response::Value {
-            key,
-            flags,
-            value,
-            cas,
-        } => return encode_value(key, flags, value, cas, out),
-        Response::Number(number) => return write_line(out, format_args!("{number}")),
+        Response::Number(number) => {
+            write_unsigned(number, out);
+            ""
+        }
         Response::Version(version) => return write_line(out, format_args!("VERSION {version}")),
         Response::Figure { name, value } => {
             return write_line(out, format_args!("STAT {name} {value}"));
@@ -428,18 +440,21 @@ pub fn encode_line(line: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn encode_value(key: &[u8], flags: u32, value: &[u8], cas: Option<u64>, out: &mut Vec<u8>) {
-    /// `VALUE `, two numbers and their spaces, the line ends.
+/// Writes the line in front of a value of `length` bytes; behind the value belongs a CR LF.
+pub fn begin_value(key: &[u8], flags: u32, length: usize, cas: Option<u64>, out: &mut Vec<u8>) {
+    /// `VALUE `, three numbers and their spaces, the line ends.
     const FRAME: usize = 64;
-    out.reserve(key.len() + value.len() + FRAME);
+    out.reserve(key.len().saturating_add(FRAME));
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
-    let length = value.len();
-    match cas {
-        Some(cas) => write_line(out, format_args!(" {flags} {length} {cas}")),
-        None => write_line(out, format_args!(" {flags} {length}")),
+    out.push(b' ');
+    write_unsigned(flags.into(), out);
+    out.push(b' ');
+    write_unsigned(length as u64, out);
+    if let Some(cas) = cas {
+        out.push(b' ');
+        write_unsigned(cas, out);
     }
-    out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -463,8 +478,10 @@ mod tests {
     fn a_short_buffer_says_how_much_it_lacks() {
         let whole = b"set a 0 0 2\r\nxy\r\n";
         for cut in 1..whole.len() {
-            let Parsed::Incomplete { need } = parse(&whole[..cut], LIMITS) else {
-                panic!("{cut} bytes are not a request");
+            let need = match parse(&whole[..cut], LIMITS) {
+                Parsed::Incomplete { need } => need,
+                Parsed::Partial { line, block } => line + block,
+                _ => panic!("{cut} bytes are not a request"),
             };
             assert!(need > cut && need <= whole.len(), "{cut}: {need}");
         }
@@ -483,7 +500,9 @@ mod tests {
         ] {
             let line = format!("set abc {flags} 0 {length}\r\n");
             match parse(line.as_bytes(), LIMITS) {
-                Parsed::Incomplete { need } => assert!(fits && need == line.len() + length + 2),
+                Parsed::Partial { line: used, block } => {
+                    assert!(fits && used == line.len() && block == length + 2);
+                }
                 Parsed::Complete {
                     request: Request::TooLarge { .. },
                     used,
@@ -518,6 +537,7 @@ mod tests {
             match parse(&bytes, LIMITS) {
                 Parsed::Complete { used, .. } | Parsed::Invalid { used, .. } => prop_assert!(used > 0),
                 Parsed::Incomplete { need } => prop_assert!(need > bytes.len()),
+                Parsed::Partial { line, block } => prop_assert!(line + block > bytes.len()),
             }
         }
 
@@ -535,6 +555,7 @@ mod tests {
             match parse(text.as_bytes(), LIMITS) {
                 Parsed::Complete { used, .. } | Parsed::Invalid { used, .. } => prop_assert!(used > 0),
                 Parsed::Incomplete { need } => prop_assert!(need > text.len()),
+                Parsed::Partial { line, block } => prop_assert!(line + block > text.len()),
             }
         }
     }

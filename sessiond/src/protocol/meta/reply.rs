@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use crate::number::write_unsigned;
+
 use super::base64;
 
 /// The first word of a reply.
@@ -67,7 +69,7 @@ impl<'o> Reply<'o> {
         });
         let mut reply = Self { out };
         if let Code::Value(length) = code {
-            reply.write(format_args!(" {length}"));
+            reply.number(b" ", length as u64);
         }
         reply
     }
@@ -75,13 +77,13 @@ impl<'o> Reply<'o> {
     /// Goes on with a field.
     pub fn field(&mut self, field: Field<'_>) {
         match field {
-            Field::Size(size) => self.write(format_args!(" s{size}")),
-            Field::TimeLeft(Some(seconds)) => self.write(format_args!(" t{seconds}")),
-            Field::TimeLeft(None) => self.write(format_args!(" t-1")),
-            Field::Unique(unique) => self.write(format_args!(" c{unique}")),
-            Field::ClientFlags(flags) => self.write(format_args!(" f{flags}")),
-            Field::Unused(seconds) => self.write(format_args!(" l{seconds}")),
-            Field::Fetched(fetched) => self.write(format_args!(" h{}", u8::from(fetched))),
+            Field::Size(size) => self.number(b" s", size as u64),
+            Field::TimeLeft(Some(seconds)) => self.number(b" t", seconds.into()),
+            Field::TimeLeft(None) => self.out.extend_from_slice(b" t-1"),
+            Field::Unique(unique) => self.number(b" c", unique),
+            Field::ClientFlags(flags) => self.number(b" f", flags.into()),
+            Field::Unused(seconds) => self.number(b" l", seconds.into()),
+            Field::Fetched(fetched) => self.number(b" h", fetched.into()),
             Field::Opaque(token) => {
                 self.out.extend_from_slice(b" O");
                 self.out.extend_from_slice(token);
@@ -113,9 +115,9 @@ impl<'o> Reply<'o> {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    fn write(&mut self, text: std::fmt::Arguments<'_>) {
-        // Writing to memory does not fail.
-        let _ = self.out.write_fmt(text);
+    fn number(&mut self, name: &[u8], number: u64) {
+        self.out.extend_from_slice(name);
+        write_unsigned(number, self.out);
     }
 }
 
