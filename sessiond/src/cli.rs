@@ -7,13 +7,16 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use program::settings::{Action, Settings};
-use program::signals::Signals;
+use program::signals::{Request, Signals};
 use program::{Failure, Origin, exit, healthcheck, logging, sockets};
+use tokio::signal::unix::{SignalKind, signal};
 use toml::Value;
 use tracing::info;
 
 use crate::config::Config;
+use crate::daemon::{self, PidFile};
 use crate::listener;
+use crate::privileges;
 use crate::server;
 use options::{PROGRAM, WithoutEffect};
 
@@ -45,7 +48,7 @@ fn start(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
         Action::PrintConfig => print!("{}", settings.print(&config)?),
         Action::TestConfig => eprintln!("{}: the settings are good", PROGRAM.name),
         Action::Healthcheck => ask_for_health(&config)?,
-        Action::Serve => serve(config, &without_effect)?,
+        Action::Serve => return serve(config, &without_effect),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -85,24 +88,42 @@ fn ask_for_health(config: &Config) -> Result<(), Failure> {
     }
 }
 
-fn serve(config: Config, without_effect: &[WithoutEffect]) -> Result<(), Failure> {
+fn serve(config: Config, without_effect: &[WithoutEffect]) -> Result<ExitCode, Failure> {
     logging::start(config.log_filter(), config.log_format)?;
+    let role = daemon::enter(&config)?;
+    if let Some(code) = role.over() {
+        return Ok(code);
+    }
     for WithoutEffect { option, why } in without_effect {
         info!(option, why, "an option without effect");
     }
     sockets::raise_open_file_limit();
+    privileges::raise(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Failure::environment("cannot start the event loop", e))?;
     runtime.block_on(async {
-        let mut signals = Signals::listen()?;
+        let signals = Signals::listen()?;
         let listeners = server::bind(&config)?;
-        server::serve(listeners, config, async move {
-            signals.stop().await;
-        })
-        .await
-    })
+        let _pid_file = PidFile::write(&config)?;
+        privileges::drop_to_user(&config)?;
+        role.listening(&config)?;
+        server::serve(listeners, config, until_stop(signals)).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Completes when the process shall stop. SIGUSR1 is memcached's graceful stop; every stop of ours is graceful.
+async fn until_stop(mut signals: Signals) {
+    // No meaning here, and by default the end of a process.
+    let _ignored = signal(SignalKind::user_defined2());
+    loop {
+        match signals.next().await {
+            Request::Reload => {}
+            Request::Terminate | Request::Interrupt | Request::Quit | Request::ReopenLogs => return,
+        }
+    }
 }
 
 #[cfg(test)]

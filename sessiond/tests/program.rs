@@ -3,19 +3,8 @@
 mod support;
 
 use std::net::TcpListener;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-
+use support::process::{Program, output};
 use support::until;
-
-fn sessiond(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sessiond"));
-    command.args(arguments).stdin(Stdio::null());
-    command
-}
-
-fn output(arguments: &[&str]) -> Output {
-    sessiond(arguments).output().expect("it runs")
-}
 
 /// An address that nobody has at this moment.
 fn free() -> String {
@@ -23,39 +12,22 @@ fn free() -> String {
     listener.local_addr().expect("bound").to_string()
 }
 
-struct Running(Child);
-
-impl Running {
-    fn signal(&mut self, name: &str) -> ExitStatus {
-        let sent = Command::new("kill")
-            .args(["-s", name, &self.0.id().to_string()])
-            .status();
-        assert!(sent.expect("kill is there").success());
-        until("it ends", || self.0.try_wait().expect("a child of ours"))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn it_tells_its_health_and_ends_in_order_when_asked_to() {
-    for signal in ["TERM", "INT", "QUIT"] {
+    for signal in ["TERM", "INT", "QUIT", "USR1"] {
         let (listen, admin) = (free(), free());
         let addresses = ["--listen", &listen, "--admin", &admin];
         let asked = [&addresses[..], &["healthcheck"]].concat();
         let without_admin = ["--listen", &listen, "healthcheck"];
         assert_eq!(output(&asked).status.code(), Some(1));
-        let child = sessiond(&addresses).stderr(Stdio::null()).spawn();
-        let mut node = Running(child.expect("it starts"));
+        let mut node = Program::spawn(&addresses);
         until("it is healthy", || {
             output(&asked).status.success().then_some(())
         });
         assert!(output(&without_admin).status.success());
+        for harmless in ["HUP", "USR2", "PIPE"] {
+            node.send(harmless);
+        }
         assert_eq!(node.signal(signal).code(), Some(0), "{signal}");
         assert_eq!(output(&asked).status.code(), Some(1));
     }
@@ -79,5 +51,28 @@ fn what_is_wrong_is_told_with_its_own_exit_code() {
         let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{message}");
         assert!(message.contains(told), "{message}");
+    }
+}
+
+#[test]
+fn version_and_licence_are_told_as_memcached_s_operators_ask() {
+    let told = |flag| String::from_utf8(output(&[flag]).stdout).expect("text");
+    let version = told("-V");
+    assert!(version.starts_with("sessiond ") && version.ends_with("(memcached 1.6.18 protocol)\n"));
+    assert!(told("-i").contains("MIT"));
+    let help = told("-h");
+    for flag in ["-p, --port", "-vv", "-o, --extended", "--conn-limit"] {
+        assert!(help.contains(flag), "{flag} is not in\n{help}");
+    }
+}
+
+#[test]
+fn options_without_effect_are_logged_with_the_reason() {
+    let program = Program::start(&[
+        "-p", "-1", "-U", "0", "-vvn48", "-f", "1.25", "-o", "modern",
+    ]);
+    let log = program.log();
+    for told in ["--slab-min-size", "There are no slab classes", "-o modern"] {
+        assert!(log.contains(told), "{told} is not in\n{log}");
     }
 }

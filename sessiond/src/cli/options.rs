@@ -231,7 +231,7 @@ pub(super) const PROGRAM: Program = Program {
             "pidfile",
             Kind::Text,
             "FILE",
-            "Write the process id there, with -d [none]",
+            "Write the process id there [none]",
         )
         .short('P')
         .group(PROCESS),
