@@ -116,8 +116,8 @@ fn figures(config: &Config) -> Figures {
         memory: config.memory_limit.0.bytes(),
         item_size_max: config.item_size_max.bytes(),
         started: clock.now(),
-        evict: true,
-        cas: true,
+        evict: !config.disable_evictions,
+        cas: !config.disable_cas,
     });
     Figures {
         node: config.node_id.clone(),
