@@ -4,6 +4,7 @@
 
 pub(crate) mod process;
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -91,6 +92,11 @@ pub(crate) struct Memcached {
 impl Memcached {
     /// Starts it; `None`, with a message, where it is not installed.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(&[], &[])
+    }
+
+    /// Starts it with more arguments and variables; `None`, with a message, where it is not installed.
+    pub(crate) fn start_with(arguments: &[&str], variables: &[(&str, &OsStr)]) -> Option<Self> {
         // Tests of one process run side by side.
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -98,11 +104,13 @@ impl Memcached {
         let ports = std::env::temp_dir().join(name);
         let child = Command::new("memcached")
             .args(["-l", "127.0.0.1", "-p", "-1", "-U", "0", "-u", "nobody"])
+            .args(arguments)
+            .envs(variables.iter().copied())
             .env("MEMCACHED_PORT_FILENAME", &ports)
             .stdin(Stdio::null())
             .spawn();
         let Ok(child) = child else {
-            eprintln!("skipped: memcached is not installed (apt-get install memcached)");
+            skipped("memcached is not installed (apt-get install memcached)");
             return None;
         };
         let port = until("memcached names its port", || {
@@ -122,6 +130,11 @@ impl Drop for Memcached {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Says that a test has nothing to do here, and why; past the test harness, which keeps what good tests print.
+pub(crate) fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
 /// Asks again and again until there is an answer, but not for ever.

@@ -1,52 +1,40 @@
-//! The `memcache` crate as an application would use it: its blocking client over the text protocol, its async one over
-//! meta commands.
-
-mod support;
+//! The `memcache` crate as an application would use it: its blocking client over the text and the binary protocol, its
+//! async one over meta commands.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use memcache::Client;
 use memcache::exp::{AsyncMemcache, Ttl};
-use sessiond::Config;
-use support::{Memcached, Node};
 
-#[test]
-fn the_memcache_crate_works_with_sessiond() {
-    let node = Node::start(Config::default());
-    use_it(&format!(
-        "memcache://{}?protocol=ascii&timeout=10",
-        node.address
-    ));
+use super::server::Server;
+use super::support::until;
+
+against_both! {
+    blocking_text: super::play_text, open;
+    #[ignore = "waits for the binary protocol"]
+    blocking_binary: super::play_binary, open;
+    #[ignore = "waits for the binary protocol"]
+    blocking_with_a_password: super::play_binary, guarded;
+    asynchronous: super::play_async, open;
 }
 
-/// So that it is known what is ours when the client changes.
-#[test]
-fn the_memcache_crate_works_with_memcached() {
-    let Some(memcached) = Memcached::start() else {
-        return;
-    };
-    use_it(&format!(
-        "memcache://{}?protocol=ascii&timeout=10",
-        memcached.address
-    ));
+fn play_text(server: &Server) {
+    play(server, "ascii");
 }
 
-#[tokio::test]
-async fn the_async_client_works_with_sessiond() {
-    let node = Node::start(Config::default());
-    use_it_async(node.address).await;
+fn play_binary(server: &Server) {
+    play(server, "binary");
 }
 
-#[tokio::test]
-async fn the_async_client_works_with_memcached() {
-    if let Some(memcached) = Memcached::start() {
-        use_it_async(memcached.address).await;
-    }
+fn play_async(server: &Server) {
+    let runtime = tokio::runtime::Runtime::new().expect("an event loop");
+    runtime.block_on(use_it_async(server));
 }
 
-async fn use_it_async(address: SocketAddr) {
-    let cache = AsyncMemcache::connect([address]).await.expect("an address");
+async fn use_it_async(server: &Server) {
+    let cache = AsyncMemcache::connect([server.address()])
+        .await
+        .expect("an address");
     cache.meta().noop().await.expect("it answers");
     let session = vec![7u8; 20_000];
     let hour = Ttl::secs(3600);
@@ -92,24 +80,35 @@ async fn use_it_async(address: SocketAddr) {
     assert_eq!(debug.expect("there")["exp"].chars().next(), Some('-'));
 }
 
-fn use_it(url: &str) {
-    let client = Client::connect(url).expect("it listens");
+/// Where the client finds the server, with what it needs to know.
+fn url(server: &Server, protocol: &str) -> String {
+    let login = server.login.as_ref();
+    let login = login.map(|(name, password)| format!("{name}:{password}@"));
+    format!(
+        "memcache://{}{}?protocol={protocol}&timeout=10",
+        login.unwrap_or_default(),
+        server.place()
+    )
+}
+
+fn play(server: &Server, protocol: &str) {
+    let client = Client::connect(url(server, protocol)).expect("it listens");
     client.flush().expect("flushed");
-    assert_eq!(client.version().expect("a version").len(), 1);
+    let version = client.version().expect("a version");
+    assert!(version[0].1.contains("1.6.18"), "{version:?}");
 
     let session = vec![7u8; 20_000];
     client
         .set("session", session.as_slice(), 1800)
         .expect("stored");
-    assert_eq!(
-        client.get::<Vec<u8>>("session").expect("answered"),
-        Some(session)
-    );
+    let read = client.get::<Vec<u8>>("session").expect("answered");
+    assert_eq!(read, Some(session));
     assert_eq!(client.get::<String>("absent").expect("answered"), None);
 
     client.add("lock", "a", 10).expect("taken");
     // Over text this client passes over NOT_STORED.
-    client.add("lock", "b", 10).expect("answered");
+    let again = client.add("lock", "b", 10);
+    assert_eq!(again.is_ok(), protocol == "ascii", "{again:?}");
     let lock = client.get::<String>("lock").expect("answered");
     assert_eq!(lock.as_deref(), Some("a"));
     client.replace("lock", "c", 10).expect("replaced");
@@ -136,4 +135,20 @@ fn use_it(url: &str) {
     assert!(client.touch("lock", 100).expect("answered"));
     assert!(client.delete("lock").expect("answered"));
     assert!(!client.delete("lock").expect("answered"));
+    assert!(!client.touch("lock", 100).expect("answered"));
+
+    let megabyte = vec![1u8; 1_000_000];
+    client.set("large", &megabyte[..], 0).expect("stored");
+    let read = client.get::<Vec<u8>>("large").expect("answered");
+    assert_eq!(read, Some(megabyte));
+    client.set("short", "x", 1).expect("stored");
+    until("an item of one second is gone", || {
+        let found = client.get::<String>("short").expect("answered");
+        found.is_none().then_some(())
+    });
+    // Over text this client gives up at the first line.
+    if protocol == "binary" {
+        let stats = &client.stats().expect("answered")[0].1;
+        assert_eq!(stats["curr_items"], "3", "{stats:?}");
+    }
 }
