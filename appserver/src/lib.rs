@@ -11,6 +11,8 @@
 //!                        │
 //!   manager.rs           ▼         the contract: create find change_id commit remove run status
 //!     manager/standard.rs          in memory
+//!
+//!   java.rs, java/                 Java's object streams, for sessions that Java servers share; pure
 //! ```
 //!
 //! What each part does not know: `session` knows no manager and no request, `manager` knows no request, handlers know no
@@ -25,6 +27,7 @@ pub mod attach;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod java;
 pub mod manager;
 pub mod pages;
 pub mod params;

@@ -16,7 +16,7 @@ pub use attributes::{AttributeError, Attributes};
 pub use changes::{Changes, Edit};
 pub use id::{AskedId, Key, SessionId, Suffix};
 pub use kept::Kept;
-pub use value::Value;
+pub use value::{Foreign, Value};
 
 /// A point in time: milliseconds since 1970-01-01 UTC, as Java's `System.currentTimeMillis`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

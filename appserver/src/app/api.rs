@@ -194,6 +194,7 @@ fn to_json(value: &Value) -> Json {
         Value::Double(number) => (*number).into(),
         Value::Bytes(bytes) => bytes.as_slice().into(),
         Value::List(items) => items.iter().map(to_json).collect(),
+        Value::Foreign(_) => value.to_string().into(),
     }
 }
 

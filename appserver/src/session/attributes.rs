@@ -10,7 +10,7 @@
 //! A list's value is its elements in the same form without names. Reading decodes one value, writing one of the same
 //! size happens in place. This form never leaves the process.
 
-use super::value::{NESTING_MAX, Value};
+use super::value::{Foreign, NESTING_MAX, Value};
 
 /// The longest attribute name in bytes.
 pub const NAME_MAX: usize = u8::MAX as usize;
@@ -51,6 +51,7 @@ const BOOLEAN: u8 = 3;
 const DOUBLE: u8 = 4;
 const BYTES: u8 = 5;
 const LIST: u8 = 6;
+const FOREIGN: u8 = 7;
 
 /// Names and values; a name occurs once.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -87,6 +88,7 @@ impl Attributes {
                 }
                 self.put(name, LIST, &body)
             }
+            Value::Foreign(object) => self.put(name, FOREIGN, &pack(object)),
         }
     }
 
@@ -277,6 +279,23 @@ fn encode(value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<(), Attribut
             }
             element(LIST, &body)
         }
+        Value::Foreign(object) => element(FOREIGN, &pack(object)),
+    }
+}
+
+/// Length of the class name, its name, the stream.
+fn pack(object: &Foreign) -> Vec<u8> {
+    let len = (object.class.len() as u32).to_le_bytes();
+    [&len, object.class.as_bytes(), &object.stream].concat()
+}
+
+fn unpack(body: &[u8]) -> Foreign {
+    let (len, rest) = body.split_at_checked(4).unwrap_or_default();
+    let len = u32::from_le_bytes(fixed(len)) as usize;
+    let (class, stream) = rest.split_at_checked(len).unwrap_or_default();
+    Foreign {
+        class: String::from_utf8_lossy(class).into_owned(),
+        stream: stream.to_vec(),
     }
 }
 
@@ -297,6 +316,7 @@ fn decode(kind: u8, body: &[u8]) -> Value {
             });
             Value::List(items.collect())
         }
+        FOREIGN => Value::Foreign(unpack(body)),
         _ => Value::Bytes(body.to_vec()),
     }
 }
@@ -338,7 +358,7 @@ fn leb128(len: usize, buffer: &mut [u8; 5]) -> Result<&[u8], AttributeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ATTRIBUTES_MAX, AttributeError, Attributes, NESTING_MAX, Value};
+    use super::{ATTRIBUTES_MAX, AttributeError, Attributes, Foreign, NESTING_MAX, Value};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -350,6 +370,8 @@ mod tests {
             any::<bool>().prop_map(Value::Boolean),
             (-1e300..1e300).prop_map(Value::Double),
             prop::collection::vec(any::<u8>(), 0..300).prop_map(Value::Bytes),
+            (".{0,20}", prop::collection::vec(any::<u8>(), 0..300))
+                .prop_map(|(class, stream)| Value::Foreign(Foreign { class, stream })),
         ];
         leaf.prop_recursive(3, 20, 5, |inner| {
             prop::collection::vec(inner, 0..5).prop_map(Value::List)

@@ -21,6 +21,17 @@ pub enum Value {
     Bytes(Vec<u8>),
     /// `java.util.ArrayList`.
     List(Vec<Value>),
+    /// Any other Java object: kept and passed on, but not understood.
+    Foreign(Foreign),
+}
+
+/// An object of a Java class that only Java servers know. They find it again as they left it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// The name of its class.
+    pub class: String,
+    /// An object stream that holds it alone.
+    pub stream: Vec<u8>,
 }
 
 impl Value {
@@ -34,6 +45,7 @@ impl Value {
             Self::Double(_) => "a floating-point number",
             Self::Bytes(_) => "bytes",
             Self::List(_) => "a list",
+            Self::Foreign(_) => "a Java object",
         }
     }
 
@@ -80,6 +92,7 @@ impl std::fmt::Display for Value {
                 }
                 f.write_str("]")
             }
+            Self::Foreign(object) => write!(f, "[{}]", object.class),
         }
     }
 }
