@@ -3,7 +3,7 @@
 //! ```text
 //!            epoll ─► listeners ─► accept ─► parked connection
 //!                 ├─► parked connection ─► an idle engine ─┐
-//!                 ├─► a socket that some task waits for ───┼─► ready queue ─► tasks run until they wait
+//!                 ├─► a socket that some task waits for ───┼─► ready queue ─► tasks run until they wait ─► outbox ─► sent
 //!                 └─► mailbox: orders, wakes from outside ─┘
 //!   each tick: deadlines of tasks; each quarter of a second: deadlines of parked connections, idle peers' connections
 //! ```
@@ -12,6 +12,7 @@
 //! else reaches a worker as an [`Order`].
 
 pub(crate) mod mailbox;
+pub(crate) mod outbox;
 pub(crate) mod reactor;
 pub(crate) mod socket;
 pub(crate) mod stats;
@@ -179,6 +180,7 @@ impl Worker {
                     self.tasks.run(task);
                 }
             }
+            self.reactor.post();
             if self.draining.get() && self.stats().is_idle() {
                 break;
             }
@@ -188,6 +190,7 @@ impl Worker {
         self.tasks.clear();
         self.idle_engines.borrow_mut().clear();
         *self.parked.borrow_mut() = Parked::default();
+        self.reactor.post();
         Ok(())
     }
 

@@ -7,12 +7,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
+
+use super::outbox::{Link, Outbox, Sent};
 
 /// Events taken from the kernel in one call.
 const EVENTS_PER_WAIT: usize = 512;
@@ -79,6 +82,7 @@ pub(crate) struct Reactor {
     scratch: RefCell<Box<[u8]>>,
     events: RefCell<Vec<epoll::Event>>,
     again: Again,
+    outbox: RefCell<Outbox>,
 }
 
 /// Notes that a library that is being polled wants to be polled once more.
@@ -140,6 +144,7 @@ impl Reactor {
             scratch: RefCell::new(vec![0; SCRATCH_SIZE].into_boxed_slice()),
             events: RefCell::new(Vec::with_capacity(EVENTS_PER_WAIT)),
             again: Again::new(),
+            outbox: RefCell::default(),
         })
     }
 
@@ -315,6 +320,41 @@ impl Reactor {
         slot.readable |= broken || closed || flags.contains(epoll::EventFlags::IN);
         slot.writable |= broken || flags.contains(epoll::EventFlags::OUT);
         Some(slot.owner)
+    }
+
+    // Sending.
+
+    /// Puts a small message down until [`Reactor::post`].
+    pub(crate) fn put<'a>(&self, link: &Rc<Link>, parts: impl Iterator<Item = &'a [u8]>) {
+        if self.outbox.borrow_mut().put(link, parts) {
+            self.post();
+        }
+    }
+
+    /// Sends what was put down.
+    pub(crate) fn post(&self) {
+        let outbox = &mut *self.outbox.borrow_mut();
+        if outbox.is_empty() {
+            return;
+        }
+        let writable = |link: &Link| self.writable(link.slot);
+        outbox.post(self.now.get(), writable, |link, sent| {
+            if link.closed.get() {
+                return;
+            }
+            let slot = &mut self.slots.borrow_mut()[link.slot as usize];
+            match sent {
+                Sent::Whole => {}
+                Sent::Short => slot.writable = false,
+                Sent::Broken => {
+                    slot.broken = true;
+                    slot.readable = true;
+                    if let Owner::Task(task) = slot.owner {
+                        self.ready.borrow_mut().push_back(task);
+                    }
+                }
+            }
+        });
     }
 
     // Tasks.

@@ -4,6 +4,7 @@
 //! message costs one `recv` and one `send` and never a call that only says "not yet". Waiting means: this task owns
 //! the socket and is told; the waker of the context is not used.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,30 +19,34 @@ use rustix::net::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::outbox::{Link, SMALL};
 use super::reactor::{Owner, Reactor};
 use crate::pool::Moved;
 
-/// Pieces that are together no longer than this are sent as one: copying them costs less than the kernel's way for several.
-const GATHER_MAX: usize = 4096;
-
-/// See the module. Closed when dropped.
+/// See the module. Closed when dropped, as soon as what it has sent is gone.
 pub(crate) struct Socket {
-    fd: OwnedFd,
-    slot: u32,
-    moved: Moved,
+    link: Rc<Link>,
     reactor: Rc<Reactor>,
 }
 
 impl Socket {
     /// Takes a connected, non-blocking socket. It belongs to nobody until a task waits for it.
     pub(crate) fn new(fd: OwnedFd, reactor: Rc<Reactor>) -> io::Result<Self> {
+        Self::watched(fd, reactor, false)
+    }
+
+    fn watched(fd: OwnedFd, reactor: Rc<Reactor>, to_peer: bool) -> io::Result<Self> {
         let slot = reactor.watch(&fd, Owner::Nobody, true)?;
-        Ok(Self {
+        let link = Rc::new(Link {
             fd,
             slot,
-            moved: Moved::default(),
-            reactor,
-        })
+            to_peer,
+            moved: Cell::default(),
+            queued: Cell::new(false),
+            light: Cell::new(true),
+            closed: Cell::new(false),
+        });
+        Ok(Self { link, reactor })
     }
 
     /// Begins to connect; [`Socket::poll_connected`] says how it went.
@@ -61,17 +66,17 @@ impl Socket {
             Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        Self::new(fd, reactor)
+        Self::watched(fd, reactor, true)
     }
 
     /// Ready when the connection stands or could not be made.
     pub(crate) fn poll_connected(&self) -> Poll<io::Result<()>> {
-        if !self.reactor.writable(self.slot) {
-            self.reactor.own(self.slot);
+        if !self.reactor.writable(self.link.slot) {
+            self.reactor.own(self.link.slot);
             return Poll::Pending;
         }
-        if self.reactor.broken(self.slot) {
-            let error = sockopt::socket_error(&self.fd)?.err();
+        if self.reactor.broken(self.link.slot) {
+            let error = sockopt::socket_error(&self.link.fd)?.err();
             return Poll::Ready(Err(
                 error.map_or_else(|| io::ErrorKind::ConnectionRefused.into(), io::Error::from)
             ));
@@ -81,23 +86,26 @@ impl Socket {
 
     /// Reads into `buf`; 0 is the end. Pending makes the running task the owner.
     pub(crate) fn poll_recv(&mut self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        if !self.reactor.readable(self.slot) {
-            self.reactor.own(self.slot);
+        if !self.reactor.readable(self.link.slot) {
+            self.reactor.own(self.link.slot);
             return Poll::Pending;
         }
         loop {
-            match rustix::net::recv(&self.fd, &mut *buf, RecvFlags::empty()) {
+            match rustix::net::recv(&self.link.fd, &mut *buf, RecvFlags::empty()) {
                 Ok((read, _)) => {
                     if read < buf.len() && read > 0 {
-                        self.reactor.drained(self.slot);
+                        self.reactor.drained(self.link.slot);
                     }
-                    self.moved.received += read as u64;
+                    self.link.light.set(true);
+                    let mut moved = self.link.moved.get();
+                    moved.received += read as u64;
+                    self.link.moved.set(moved);
                     return Poll::Ready(Ok(read));
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    self.reactor.blocked_reading(self.slot);
-                    self.reactor.own(self.slot);
+                    self.reactor.blocked_reading(self.link.slot);
+                    self.reactor.own(self.link.slot);
                     return Poll::Pending;
                 }
                 Err(error) => return Poll::Ready(Err(error.into())),
@@ -105,38 +113,40 @@ impl Socket {
         }
     }
 
-    /// Writes what fits. Pending makes the running task the owner.
+    /// Writes what fits; a small message only goes as far as the worker's outbox, which is emptied at the end of the turn.
+    /// Pending makes the running task the owner.
     pub(crate) fn poll_send(&mut self, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        if !self.reactor.writable(self.slot) {
-            self.reactor.own(self.slot);
+        if self.link.queued.get() {
+            // What was put down comes first.
+            self.reactor.post();
+        }
+        if !self.reactor.writable(self.link.slot) || self.link.queued.get() {
+            self.reactor.own(self.link.slot);
             return Poll::Pending;
         }
         let wanted: usize = bufs.iter().map(|b| b.len()).sum();
+        if wanted <= SMALL && self.link.light.get() {
+            self.reactor.put(&self.link, bufs.iter().map(|buf| &**buf));
+            return Poll::Ready(Ok(wanted));
+        }
+        self.link.light.set(false);
         loop {
             let sent = match bufs {
-                [one] => rustix::net::send(&self.fd, one, SendFlags::NOSIGNAL),
-                many if wanted <= GATHER_MAX => self.reactor.with_scratch(|scratch| {
-                    let mut end = 0;
-                    for buf in many {
-                        scratch[end..end + buf.len()].copy_from_slice(buf);
-                        end += buf.len();
-                    }
-                    rustix::net::send(&self.fd, &scratch[..end], SendFlags::NOSIGNAL)
-                }),
-                many => rustix::io::writev(&self.fd, many),
+                [one] => rustix::net::send(&self.link.fd, one, SendFlags::NOSIGNAL),
+                many => rustix::io::writev(&self.link.fd, many),
             };
             match sent {
                 Ok(sent) => {
                     if sent < wanted {
-                        self.reactor.blocked_writing(self.slot);
+                        self.reactor.blocked_writing(self.link.slot);
                     }
-                    self.moved.sent += sent as u64;
+                    self.link.count_sent(sent);
                     return Poll::Ready(Ok(sent));
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    self.reactor.blocked_writing(self.slot);
-                    self.reactor.own(self.slot);
+                    self.reactor.blocked_writing(self.link.slot);
+                    self.reactor.own(self.link.slot);
                     return Poll::Pending;
                 }
                 Err(error) => return Poll::Ready(Err(error.into())),
@@ -146,56 +156,60 @@ impl Socket {
 
     /// Sends our end (FIN); reading goes on.
     pub(crate) fn end(&self) {
+        if self.link.queued.get() {
+            self.reactor.post();
+        }
         // It fails when the connection is gone, and then the other side needs no end.
-        let _ = rustix::net::shutdown(&self.fd, Shutdown::Write);
+        let _ = rustix::net::shutdown(&self.link.fd, Shutdown::Write);
     }
 
     /// Bytes that went through so far.
     pub(crate) fn moved(&self) -> Moved {
-        self.moved
+        self.link.moved.get()
     }
 
     /// The other side has sent its end, or the connection is broken.
     pub(crate) fn read_closed(&self) -> bool {
-        self.reactor.read_closed(self.slot)
+        self.reactor.read_closed(self.link.slot)
     }
 
     /// The connection is broken (reset).
     pub(crate) fn broken(&self) -> bool {
-        self.reactor.broken(self.slot)
+        self.reactor.broken(self.link.slot)
     }
 
     /// There is something to read: bytes, the end, or an error.
     pub(crate) fn readable(&self) -> bool {
-        self.reactor.readable(self.slot)
+        self.reactor.readable(self.link.slot)
     }
 
     /// Who is told when the socket becomes ready.
     pub(crate) fn set_owner(&self, owner: Owner) {
-        self.reactor.set_owner(self.slot, owner);
+        self.reactor.set_owner(self.link.slot, owner);
     }
 
     /// Makes the running task the owner.
     pub(crate) fn own(&self) {
-        self.reactor.own(self.slot);
+        self.reactor.own(self.link.slot);
     }
 
     /// The address this side has.
     pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
-        let address = rustix::net::getsockname(&self.fd)?;
+        let address = rustix::net::getsockname(&self.link.fd)?;
         SocketAddr::try_from(address).map_err(|_| io::ErrorKind::Unsupported.into())
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.reactor.forget(self.slot);
+        self.link.closed.set(true);
+        self.reactor.forget(self.link.slot);
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.link.fd.as_fd()
     }
 }
 

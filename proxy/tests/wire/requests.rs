@@ -219,3 +219,24 @@ fn many_pipelined_requests_are_all_answered() {
         assert_eq!(client.response().text(), "pong");
     }
 }
+
+#[test]
+fn a_client_that_reads_late_gets_every_pipelined_response() {
+    const COUNT: usize = 5000;
+    let text = "x".repeat(3000);
+    let proxy = Proxy::start(&format!(
+        "keepalive_requests = {COUNT}\n[[server]]\n[[server.location]]\npath = \"/\"\nreturn = \"200 {text}\"\n"
+    ));
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n".repeat(COUNT));
+    proxy.until_status("responses pile up", |status| {
+        status["client"]["requests"].as_u64() > Some(500)
+    });
+    for number in 1..=COUNT {
+        let response = client.response();
+        assert_eq!(response.text(), text, "response {number}");
+        let last = number == COUNT;
+        assert_eq!(response.field("connection").is_some(), last);
+    }
+    client.expect_end();
+}
