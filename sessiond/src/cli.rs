@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use toml::Value;
 use tracing::info;
 
-use crate::config::Config;
+use crate::config::{Config, is_empty};
 use crate::daemon::{self, PidFile};
 use crate::listener;
 use crate::privileges;
@@ -30,6 +30,9 @@ const LICENCE: &str = concat!(
     ", at your choice; the text is in the file LICENSE beside the sources.\n\
      It speaks memcached's protocols and contains none of memcached's code.\n"
 );
+
+/// Where memcached looks for the users of SASL.
+const SASL_PWDB: &str = "MEMCACHED_SASL_PWDB";
 
 /// Runs the program with these arguments, the first being its name.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
@@ -60,6 +63,14 @@ fn config(settings: &mut Settings) -> Result<Config, Failure> {
     if config.udp_port != 0 && settings.origin("port") == Origin::Default {
         let origin = settings.origin("udp_port");
         settings.set("port", Value::Integer(config.udp_port.into()), origin)?;
+        config = settings.config()?;
+    }
+    if config.enable_sasl
+        && is_empty(&config.sasl_pwdb)
+        && let Ok(path) = std::env::var(SASL_PWDB)
+    {
+        let origin = Origin::Environment(SASL_PWDB.into());
+        settings.set("sasl_pwdb", Value::String(path), origin)?;
         config = settings.config()?;
     }
     config.validate()?;

@@ -1,7 +1,9 @@
 //! A request on the store gives a response: the only room that knows both the protocol and the store.
 
+mod binary;
 mod meta;
 
+use crate::auth::Standing;
 use crate::clock::Clock;
 use bytes::Bytes;
 
@@ -40,6 +42,8 @@ pub(crate) enum Progress<'a> {
     Done,
     /// It is done, and the client wants to leave.
     Quit,
+    /// It is answered, and the connection is over: what follows cannot be told apart from data, or is not allowed.
+    Refused,
     /// There is more to send: go on with this when what was written so far is on its way.
     More(Retrieve<'a>),
 }
@@ -79,6 +83,7 @@ impl Executor<'_> {
     pub(crate) fn execute<'r>(
         &self,
         request: Request<'r>,
+        standing: &mut Standing,
         enough: usize,
         out: &mut Output,
     ) -> Progress<'r> {
@@ -91,6 +96,11 @@ impl Executor<'_> {
             }
             Request::Meta(command) => {
                 self.meta(&command, now, out);
+                return Progress::Done;
+            }
+            Request::Binary(packet) => return self.binary(&packet, standing, now, out),
+            Request::Login(login) => {
+                self.login(&login, standing, out);
                 return Progress::Done;
             }
             Request::Quit => return Progress::Quit,
@@ -314,7 +324,12 @@ impl Executor<'_> {
 
     fn stats(&self, group: &[u8], out: &mut Vec<u8>) {
         match group {
-            b"" => self.general_figures(out),
+            b"" => {
+                self.general_figures(|name, value| {
+                    text::encode(&Response::Figure { name, value }, out);
+                });
+                text::encode(&Response::End, out);
+            }
             b"reset" => {
                 self.figures.reset();
                 text::encode(&Response::Reset, out);
@@ -323,9 +338,8 @@ impl Executor<'_> {
         }
     }
 
-    fn general_figures(&self, out: &mut Vec<u8>) {
+    fn general_figures(&self, mut figure: impl FnMut(&'static str, &str)) {
         let status = self.figures.status();
-        let mut figure = |name, value: &str| text::encode(&Response::Figure { name, value }, out);
         figure("pid", &status.pid.to_string());
         figure("uptime", &status.uptime.to_string());
         figure("time", &status.time.to_string());
@@ -334,15 +348,19 @@ impl Executor<'_> {
         for (name, value) in status.figures() {
             figure(name, &value.to_string());
         }
-        text::encode(&Response::End, out);
     }
 }
 
 /// Writes an item's value and the end of its line; a large one is not copied.
 fn send_value(item: &Item, out: &mut Output) {
+    send_data(item, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes an item's value alone, without a copy of a large one.
+fn send_data(item: &Item, out: &mut Output) {
     match item.shared() {
         Some(value) => out.share(value),
         None => out.extend_from_slice(item.value()),
     }
-    out.extend_from_slice(b"\r\n");
 }

@@ -75,6 +75,8 @@ pub struct Config {
     pub enable_shutdown: bool,
     /// Whether clients of the binary protocol must authenticate (`-S`).
     pub enable_sasl: bool,
+    /// The users of `enable_sasl`, a file of `user:password` lines (memcached's `MEMCACHED_SASL_PWDB`).
+    pub sasl_pwdb: PathBuf,
     /// A file of `user:password` lines; clients of the text protocol must authenticate (`-Y`). Empty: none.
     pub auth_file: PathBuf,
     /// What ends the prefix of a key in `stats detail` (`-D`); empty: `:`, and the statistics start switched off.
@@ -136,6 +138,7 @@ impl Default for Config {
             disable_watch: false,
             enable_shutdown: false,
             enable_sasl: false,
+            sasl_pwdb: PathBuf::new(),
             auth_file: PathBuf::new(),
             prefix_delimiter: String::new(),
             enable_ssl: false,
@@ -235,6 +238,11 @@ impl Config {
         if self.enable_sasl && self.protocol == Protocol::Ascii {
             return refuse(
                 "enable_sasl is for the binary protocol, and protocol = \"ascii\" forbids it; drop one, or use auth_file",
+            );
+        }
+        if self.enable_sasl && is_empty(&self.sasl_pwdb) {
+            return refuse(
+                "enable_sasl needs users; write sasl_pwdb or set MEMCACHED_SASL_PWDB: a file of user:password lines",
             );
         }
         if text && self.protocol == Protocol::Binary {

@@ -13,6 +13,7 @@
 //! the largest size, and responses up to [`UNSENT_MAX`] and one value.
 
 mod desk;
+mod dialect;
 mod input;
 
 use std::io;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::auth::Standing;
 use crate::buffers::{Buffers, Held};
 use crate::command::Progress;
 use crate::protocol::output::Output;
@@ -30,6 +32,7 @@ use crate::stream::Stream;
 
 pub(crate) use desk::Desk;
 use desk::READ_SIZE;
+use dialect::Dialect;
 use input::Input;
 
 /// Responses are sent when this much is waiting, before more requests are executed.
@@ -73,6 +76,8 @@ pub(crate) enum Next {
 pub(crate) struct Connection {
     stream: Stream,
     dialect: Option<Dialect>,
+    /// What the client has shown of itself.
+    standing: Standing,
     /// What was received and is not executed.
     input: Input,
     /// Whether something in `input` can be executed.
@@ -91,24 +96,12 @@ pub(crate) struct Connection {
     last_used: UnixTime,
 }
 
-/// The protocol of a connection; its first byte decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    /// Classic and meta commands.
-    Text,
-}
-
-impl Dialect {
-    fn of(_first: u8) -> Self {
-        Self::Text
-    }
-}
-
 /// A storage command whose value goes straight to where it stays.
 struct Block {
-    /// The command's line.
+    dialect: Dialect,
+    /// The command's line, or the packet without its value.
     line: Vec<u8>,
-    /// What has arrived of the value and its CR LF; has room for exactly that.
+    /// What has arrived of the value and, in text, its CR LF; has room for exactly that.
     data: Vec<u8>,
     length: usize,
 }
@@ -142,6 +135,7 @@ impl Connection {
         Self {
             stream,
             dialect: None,
+            standing: Standing::default(),
             input: Input::default(),
             runnable: false,
             skip: 0,
@@ -199,7 +193,9 @@ impl Connection {
                 Received::Nothing => {}
                 Received::End => next = Next::Close(Ended::Client),
                 Received::NoRoom => {
-                    text::encode_line(NO_ROOM_TO_READ, &mut desk.output);
+                    if self.dialect != Some(Dialect::Binary) {
+                        text::encode_line(NO_ROOM_TO_READ, &mut desk.output);
+                    }
                     next = Next::Close(Ended::Memory);
                 }
             }
@@ -289,34 +285,41 @@ impl Connection {
             let Some(first) = data.first() else {
                 return Ok(Next::Read);
             };
-            let used = match self.dialect.get_or_insert_with(|| Dialect::of(*first)) {
-                Dialect::Text => match text::parse(data, desk.limits) {
-                    Parsed::Complete { request, used } => {
-                        let enough = enough(desk);
-                        match desk.executor.execute(request, enough, &mut desk.output) {
-                            Progress::Done => {}
-                            Progress::Quit => return Ok(Next::Close(Ended::Client)),
-                            Progress::More(rest) => self.rest = Some(Box::new(Rest::of(rest))),
-                        }
-                        used
+            let policy = &desk.executor.figures.policy;
+            let dialect = *self
+                .dialect
+                .get_or_insert_with(|| Dialect::of(*first, policy));
+            let used = match dialect.parse(data, desk.limits) {
+                Parsed::Complete { request, used } => {
+                    let enough = enough(desk);
+                    let executor = desk.executor;
+                    match executor.execute(request, &mut self.standing, enough, &mut desk.output) {
+                        Progress::Done => {}
+                        Progress::Quit => return Ok(Next::Close(Ended::Client)),
+                        Progress::Refused => return Ok(Next::Close(Ended::Protocol)),
+                        Progress::More(rest) => self.rest = Some(Box::new(Rest::of(rest))),
                     }
-                    Parsed::Incomplete { .. } => return Ok(Next::Read),
-                    Parsed::Partial { line, block } if block >= SHARED_MIN => {
-                        let (line, here) = data.split_at_checked(line).unwrap_or((data, b""));
-                        self.begin_block(line, here, block, desk);
-                        data.len()
+                    if dialect == Dialect::Login && self.standing.authenticated {
+                        self.dialect = Some(Dialect::Text);
                     }
-                    Parsed::Partial { .. } => return Ok(Next::Read),
-                    Parsed::Invalid { reply, used, after } => {
-                        if let Some(reply) = reply {
-                            text::encode_line(reply, &mut desk.output);
-                        }
-                        if after == After::Close {
-                            return Ok(Next::Close(Ended::Protocol));
-                        }
-                        used
+                    used
+                }
+                Parsed::Incomplete { .. } => return Ok(Next::Read),
+                Parsed::Partial { line, block } if block >= SHARED_MIN => {
+                    let (line, here) = data.split_at_checked(line).unwrap_or((data, b""));
+                    self.begin_block(dialect, line, here, block, desk);
+                    data.len()
+                }
+                Parsed::Partial { .. } => return Ok(Next::Read),
+                Parsed::Invalid { reply, used, after } => {
+                    if let Some(reply) = reply {
+                        text::encode_line(reply, &mut desk.output);
                     }
-                },
+                    if after == After::Close {
+                        return Ok(Next::Close(Ended::Protocol));
+                    }
+                    used
+                }
             };
             self.skip = input.pass_over(used);
         }
@@ -330,7 +333,7 @@ impl Connection {
         let request = rest.request();
         if let Progress::More(left) =
             desk.executor
-                .execute(request.into(), enough, &mut desk.output)
+                .execute(request.into(), &mut self.standing, enough, &mut desk.output)
         {
             let left = left.keys.as_bytes().len();
             rest.done = rest.keys.len().saturating_sub(left);
@@ -340,11 +343,19 @@ impl Connection {
 
     /// Begins to receive a large value, of which `here` has arrived. Without memory for it, it is passed over, and the
     /// item under its key goes, as in memcached.
-    fn begin_block(&mut self, line: &[u8], here: &[u8], length: usize, desk: &mut Desk<'_>) {
+    fn begin_block(
+        &mut self,
+        dialect: Dialect,
+        line: &[u8],
+        here: &[u8],
+        length: usize,
+        desk: &mut Desk<'_>,
+    ) {
         if !desk.buffers.has_room_for(length) {
             let executor = desk.executor.without_room();
-            if let Parsed::Complete { request, .. } = text::parse(line, text::Limits::NONE) {
-                executor.execute(request, UNSENT_MAX, &mut desk.output);
+            let none = text::Limits::NONE;
+            if let Parsed::Complete { request, .. } = dialect.parse(line, none) {
+                executor.execute(request, &mut self.standing, UNSENT_MAX, &mut desk.output);
             }
             self.skip = length.saturating_sub(here.len());
             return;
@@ -352,6 +363,7 @@ impl Connection {
         let mut data = Vec::with_capacity(length);
         data.extend_from_slice(here);
         self.block = Some(Box::new(Block {
+            dialect,
             line: line.to_vec(),
             data,
             length,
@@ -361,10 +373,10 @@ impl Connection {
     /// Executes a storage command whose value has arrived.
     fn execute_block(&mut self, block: Block, desk: &mut Desk<'_>) {
         let data = Bytes::from(block.data);
-        match text::parse_split(&block.line, &data, desk.limits) {
+        match block.dialect.parse_split(&block.line, &data, desk.limits) {
             Parsed::Complete { request, .. } => {
                 let executor = desk.executor.with_block(&data);
-                executor.execute(request, UNSENT_MAX, &mut desk.output);
+                executor.execute(request, &mut self.standing, UNSENT_MAX, &mut desk.output);
             }
             Parsed::Invalid {
                 reply: Some(reply), ..

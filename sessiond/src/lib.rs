@@ -1,4 +1,4 @@
-//! `sessiond` keeps sessions in memory and speaks memcached's text protocol, meta commands included: n1 and n2 of the lab.
+//! `sessiond` keeps sessions in memory and speaks memcached's protocols, text and binary: n1 and n2 of the lab.
 //!
 //! ```text
 //!   client ──► listener.rs ──► acceptor (server.rs) ── hands each connection to the next worker, counts them, refuses the one too many
@@ -11,8 +11,10 @@
 //!      │      │
 //!      │      └─► protocol/text.rs    bytes to Request, Response to bytes; no socket, no clock, no store
 //!      │          protocol/meta.rs    the same for meta commands, which are lines of the text protocol
+//!      │          protocol/binary.rs  the same for the binary protocol; protocol/login.rs for what a client says who it is
 //!      ▼
-//!   command.rs      a Request on the Store gives a Response: the only room that knows both (command/meta.rs)
+//!   command.rs      a Request on the Store gives a Response: the only room that knows both (command/meta.rs,
+//!      │           command/binary.rs); auth.rs knows users and passwords
 //!      │
 //!   store.rs        the verbs, with `now` as a parameter; picks the shard by the key's hash
 //!      ├─► store/shard.rs   one table behind one lock: items, memory account, eviction
@@ -31,6 +33,7 @@
 //! `flush_all` gives the memory back at once.
 
 mod admin;
+pub mod auth;
 mod buffers;
 pub mod cli;
 mod clock;

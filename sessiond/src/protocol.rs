@@ -1,9 +1,12 @@
 //! What clients ask and what they are answered, as values. How they look on the wire is the business of the rooms:
-//! [`text`] for memcached's classic text protocol, [`meta`] for the meta commands in it, [`output`] for what is written.
+//! [`text`] for memcached's classic text protocol, [`meta`] for the meta commands in it, [`login`] for what comes before both
+//! where clients must authenticate, [`binary`] for the binary protocol, [`output`] for what is written.
 //!
 //! A parser gets a buffer and says what it found at its beginning; it does no I/O and knows no store. Words such as
 //! flags, exptime and cas unique are those of memcached's `protocol.txt`.
 
+pub mod binary;
+pub mod login;
 pub mod meta;
 pub mod output;
 pub mod text;
@@ -28,11 +31,11 @@ pub enum Parsed<'a> {
         need: usize,
     },
     /// The line of a storage command, without all of the data block that follows: ask again with at least
-    /// `line + block` bytes, or with both apart ([`text::parse_split`]).
+    /// `line + block` bytes, or with both apart ([`text::parse_split`], [`binary::parse_split`]).
     Partial {
-        /// The length of the line with its end.
+        /// The length of the line with its end; of a packet, of all before the value.
         line: usize,
-        /// The length of the data block with its CR LF.
+        /// The length of the data block with its CR LF; of a packet, of the value.
         block: usize,
     },
     /// Nothing that can be executed.
@@ -119,6 +122,10 @@ pub enum Request<'a> {
     },
     /// mg, ms, md, ma, mn, me.
     Meta(meta::Command<'a>),
+    /// A packet of the binary protocol.
+    Binary(binary::Packet<'a>),
+    /// Authentication in the text protocol.
+    Login(login::Login<'a>),
     /// quit.
     Quit,
 }

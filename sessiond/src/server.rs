@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin;
+use crate::auth::Policy;
 use crate::buffers::Buffers;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -61,7 +62,7 @@ pub async fn serve(
 ) -> Result<(), Failure> {
     let addresses: Vec<String> = listeners.clients.iter().map(ToString::to_string).collect();
     let doors = Doors::open(listeners.clients)?;
-    let figures = Arc::new(figures(&config));
+    let figures = Arc::new(figures(&config)?);
     let stopping = CancellationToken::new();
     let admin = listeners
         .admin
@@ -110,7 +111,7 @@ pub async fn serve(
     served
 }
 
-fn figures(config: &Config) -> Figures {
+fn figures(config: &Config) -> Result<Figures, Failure> {
     let clock = Clock::start();
     let store = Store::new(Layout {
         memory: config.memory_limit.0.bytes(),
@@ -119,14 +120,15 @@ fn figures(config: &Config) -> Figures {
         evict: !config.disable_evictions,
         cas: !config.disable_cas,
     });
-    Figures {
+    Ok(Figures {
         node: config.node_id.clone(),
         max_connections: config.max_connections,
         clock,
+        policy: Policy::of(config)?,
         store: Arc::new(store),
         clients: Clients::default(),
         workers: (0..config.threads).map(|_| Counters::default()).collect(),
-    }
+    })
 }
 
 struct Acceptor<'a> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use crate::auth::Policy;
 use crate::clock::Clock;
 use crate::store::Store;
 
@@ -84,6 +85,10 @@ counters! {
     store_too_large,
     /// Stores refused because no room could be made.
     store_no_memory,
+    /// Attempts to authenticate.
+    auth_cmds,
+    /// Attempts to authenticate that failed.
+    auth_errors,
     /// Times a connection had its share of requests and others were served first.
     conn_yields,
     /// Connections closed because nothing moved on them for too long.
@@ -164,6 +169,7 @@ pub(crate) struct Figures {
     pub(crate) node: String,
     pub(crate) max_connections: usize,
     pub(crate) clock: Clock,
+    pub(crate) policy: Policy,
     pub(crate) store: Arc<Store>,
     pub(crate) clients: Clients,
     pub(crate) workers: Vec<Counters>,

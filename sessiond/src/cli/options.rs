@@ -180,6 +180,13 @@ pub(super) const PROGRAM: Program = Program {
         )
         .short('Y')
         .group(RIGHTS),
+        Setting::new(
+            "sasl_pwdb",
+            Kind::Text,
+            "FILE",
+            "user:password lines for enable_sasl; SIGHUP reads it again [MEMCACHED_SASL_PWDB]",
+        )
+        .group(RIGHTS),
         Setting::switch(
             "enable_sasl",
             "Clients of the binary protocol must authenticate (PLAIN)",
