@@ -153,7 +153,7 @@ impl Executor<'_> {
             });
             self.count_retrieval(found.is_some(), touch.is_some());
             left -= 1;
-            if (out.waiting() >= enough || left == 0) && !retrieve.keys.is_empty() {
+            if (out.is_full(enough) || left == 0) && !retrieve.keys.is_empty() {
                 return Progress::More(retrieve);
             }
         }

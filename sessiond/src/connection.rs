@@ -36,7 +36,7 @@ use dialect::Dialect;
 use input::Input;
 
 /// Responses are sent when this much is waiting, before more requests are executed.
-const UNSENT_MAX: usize = 64 * 1024;
+const UNSENT_MAX: usize = 512 * 1024;
 
 /// A line of get or gets ends somewhere, though memcached has no limit: this many bytes are thousands of keys.
 pub(crate) const RETRIEVAL_LINE_MAX: usize = 1 << 20;
@@ -117,8 +117,8 @@ struct Rest {
 
 /// What there is to execute after a read.
 enum Received {
-    /// This.
-    Input(Input),
+    /// This; `full` when the room was not enough for what has arrived.
+    Input { input: Input, full: bool },
     /// A value arrived whole.
     Block(Box<Block>),
     /// Nothing yet.
@@ -127,6 +127,17 @@ enum Received {
     End,
     /// There is no memory for more of the request.
     NoRoom,
+}
+
+/// What became of a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// Something came.
+    Some,
+    /// Nothing yet.
+    Nothing,
+    /// The client has closed its side.
+    End,
 }
 
 impl Connection {
@@ -182,29 +193,13 @@ impl Connection {
         if let Some(ended) = self.ending {
             return Ok(Next::Close(ended));
         }
-        let mut input = Input::default();
-        let mut next = Next::Read;
-        if self.runnable {
-            input = std::mem::take(&mut self.input);
+        let mut left = desk.turn;
+        let mut next = if self.runnable {
+            let input = std::mem::take(&mut self.input);
+            self.execute(input, &mut left, desk)?
         } else {
-            match self.receive(desk)? {
-                Received::Input(received) => input = received,
-                Received::Block(block) => self.execute_block(*block, desk),
-                Received::Nothing => {}
-                Received::End => next = Next::Close(Ended::Client),
-                Received::NoRoom => {
-                    if self.dialect != Some(Dialect::Binary) {
-                        text::encode_line(NO_ROOM_TO_READ, &mut desk.output);
-                    }
-                    next = Next::Close(Ended::Memory);
-                }
-            }
-        }
-        if next == Next::Read {
-            next = self.execute(&mut input, desk)?;
-        }
-        self.runnable = matches!(next, Next::Turn | Next::Write);
-        self.input = input.kept(desk);
+            self.receive_and_execute(&mut left, desk)?
+        };
         if next == Next::Read && desk.stopping {
             next = Next::Close(Ended::Shutdown);
         }
@@ -217,10 +212,39 @@ impl Connection {
         Ok(next)
     }
 
+    /// Reads and executes. As long as there is more than was asked for, it goes on before anything is sent: that is one
+    /// call for many responses.
+    fn receive_and_execute(&mut self, left: &mut usize, desk: &mut Desk<'_>) -> io::Result<Next> {
+        loop {
+            let (next, more) = match self.receive(desk)? {
+                Received::Input { input, full } => (self.execute(input, left, desk)?, full),
+                Received::Block(block) => {
+                    // Where requests are pipelined, the next has arrived behind the value.
+                    let pipelined = desk.output.waiting() > 0;
+                    self.execute_block(*block, desk);
+                    *left = left.saturating_sub(1);
+                    (Next::Read, pipelined)
+                }
+                Received::Nothing => (Next::Read, false),
+                Received::End => (Next::Close(Ended::Client), false),
+                Received::NoRoom => {
+                    if self.dialect != Some(Dialect::Binary) {
+                        text::encode_line(NO_ROOM_TO_READ, &mut desk.output);
+                    }
+                    (Next::Close(Ended::Memory), false)
+                }
+            };
+            if !more || next != Next::Read || *left == 0 || desk.output.is_full(enough(desk)) {
+                return Ok(next);
+            }
+        }
+    }
+
     /// Reads once. A value that is being received comes first; the rest goes behind what is not complete.
     fn receive(&mut self, desk: &mut Desk<'_>) -> io::Result<Received> {
         if let Some(mut block) = self.block.take() {
-            if !self.read(&mut block.data, desk)? {
+            let read = self.read(&mut block.data, desk)?;
+            if read == Read::End {
                 return Ok(Received::End);
             }
             if block.data.len() >= block.length {
@@ -235,45 +259,62 @@ impl Connection {
             buffer.extend_from_slice(kept.rest());
             buffer
         } else {
-            // A line of thousands of keys.
-            if !desk
-                .buffers
-                .has_room_for(kept.rest().len().saturating_add(READ_SIZE))
-            {
+            // A line of thousands of keys, or a value that is not large enough for a block.
+            let wanted = kept.rest().len().saturating_add(READ_SIZE);
+            if !desk.buffers.has_room_for(wanted) {
                 return Ok(Received::NoRoom);
             }
-            kept.into_bytes()
+            let mut buffer = kept.into_bytes();
+            if buffer.capacity() < wanted {
+                buffer.reserve(READ_SIZE);
+            }
+            buffer
         };
-        let before = buffer.len();
-        if buffer.capacity() == before {
-            buffer.reserve(READ_SIZE);
-        }
-        let open = self.read(&mut buffer, desk)?;
+        let read = self.read(&mut buffer, desk)?;
+        let full = read == Read::Some && buffer.len() == buffer.capacity();
         let input = Input::of(buffer);
-        Ok(match open {
-            false => Received::End,
-            true => Received::Input(input),
+        Ok(match read {
+            Read::End => Received::End,
+            Read::Some | Read::Nothing => Received::Input { input, full },
         })
     }
 
-    /// Reads what has arrived into the room that `into` has; false when the client has closed its side.
-    fn read(&mut self, into: &mut Vec<u8>, desk: &Desk<'_>) -> io::Result<bool> {
+    /// Reads what has arrived into the room that `into` has.
+    fn read(&mut self, into: &mut Vec<u8>, desk: &Desk<'_>) -> io::Result<Read> {
         match self.stream.receive(into) {
-            Ok(0) => Ok(false),
+            Ok(0) => Ok(Read::End),
             Ok(read) => {
                 desk.executor.counters.bytes_read.add(read);
                 self.last_used = desk.now();
-                Ok(true)
+                Ok(Read::Some)
             }
-            Err(error) if waits(&error) => Ok(true),
+            Err(error) if waits(&error) => Ok(Read::Nothing),
             Err(error) => Err(error),
         }
     }
 
-    /// Executes what is complete in `input`, up to the share of one turn.
-    fn execute(&mut self, input: &mut Input, desk: &mut Desk<'_>) -> io::Result<Next> {
-        for _ in 0..desk.turn {
-            if desk.output.waiting() >= enough(desk) && !self.flush(desk)? {
+    /// Executes what is complete in `input`, up to the share of one turn, of which `left` is left.
+    fn execute(
+        &mut self,
+        mut input: Input,
+        left: &mut usize,
+        desk: &mut Desk<'_>,
+    ) -> io::Result<Next> {
+        let next = self.execute_from(&mut input, left, desk)?;
+        self.runnable = matches!(next, Next::Turn | Next::Write);
+        self.input = input.kept(desk);
+        Ok(next)
+    }
+
+    fn execute_from(
+        &mut self,
+        input: &mut Input,
+        left: &mut usize,
+        desk: &mut Desk<'_>,
+    ) -> io::Result<Next> {
+        while *left > 0 {
+            *left -= 1;
+            if desk.output.is_full(enough(desk)) && !self.flush(desk)? {
                 return Ok(Next::Write);
             }
             if let Some(rest) = self.rest.take() {

@@ -9,8 +9,8 @@ use bytes::Bytes;
 /// Pieces that are handed to the socket in one call.
 pub(crate) const PIECES_MAX: usize = 64;
 
-/// An empty output keeps at most so much room.
-const ROOM_KEPT: usize = 64 * 1024;
+/// So many copied bytes are worth sending: more would leave the processor's nearer caches before they are sent.
+const COPIED_MAX: usize = 64 * 1024;
 
 /// Bytes to send. It is written to like the `Vec<u8>` that it mostly is; [`Output::share`] puts a value behind what is
 /// there without copying it.
@@ -53,6 +53,14 @@ impl Output {
     pub fn waiting(&self) -> usize {
         let own = self.bytes.len().saturating_sub(self.sent);
         own.saturating_add(self.shared_len)
+    }
+
+    /// Whether it should be sent before more is written: `enough` bytes wait, or as many pieces or copied bytes as are
+    /// worth a call.
+    pub fn is_full(&self, enough: usize) -> bool {
+        self.waiting() >= enough
+            || self.bytes.len() >= COPIED_MAX
+            || self.shared.len() >= PIECES_MAX / 2
     }
 
     /// Memory that is held for this output alone.
@@ -121,7 +129,7 @@ impl Output {
     /// Forgets everything; for what nobody will read.
     pub(crate) fn clear_all(&mut self) {
         self.bytes.clear();
-        self.bytes.shrink_to(ROOM_KEPT);
+        self.bytes.shrink_to(COPIED_MAX);
         self.sent = 0;
         self.shared.clear();
         self.shared_len = 0;
