@@ -17,6 +17,7 @@ use crate::config::{Config, is_empty};
 use crate::daemon::{self, PidFile};
 use crate::listener;
 use crate::privileges;
+use crate::reload::Reload;
 use crate::server;
 use options::{PROGRAM, WithoutEffect};
 
@@ -117,21 +118,22 @@ fn serve(config: Config, without_effect: &[WithoutEffect]) -> Result<ExitCode, F
     runtime.block_on(async {
         let signals = Signals::listen()?;
         let listeners = server::bind(&config)?;
+        let reload = listeners.reload.clone();
         let _pid_file = PidFile::write(&config)?;
         privileges::drop_to_user(&config)?;
         role.listening(&config)?;
-        server::serve(listeners, config, until_stop(signals)).await
+        server::serve(listeners, config, until_stop(signals, reload)).await
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Completes when the process shall stop. SIGUSR1 is memcached's graceful stop; every stop of ours is graceful.
-async fn until_stop(mut signals: Signals) {
+async fn until_stop(mut signals: Signals, reload: Reload) {
     // No meaning here, and by default the end of a process.
     let _ignored = signal(SignalKind::user_defined2());
     loop {
         match signals.next().await {
-            Request::Reload => {}
+            Request::Reload => reload.run(),
             Request::Terminate | Request::Interrupt | Request::Quit | Request::ReopenLogs => return,
         }
     }

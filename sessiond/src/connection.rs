@@ -209,6 +209,9 @@ impl Connection {
         if next == Next::Write || !self.flush(desk)? {
             return Ok(self.park(desk));
         }
+        if next == Next::Read && self.stream.has_more() {
+            return Ok(Next::Turn);
+        }
         Ok(next)
     }
 
@@ -445,7 +448,7 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        self.stream.flush()
     }
 
     /// Keeps what was not sent.

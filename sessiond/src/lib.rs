@@ -46,13 +46,16 @@ mod maintenance;
 mod number;
 mod privileges;
 pub mod protocol;
+mod reload;
 mod server;
 pub mod status;
 pub mod store;
 mod stream;
+mod tls;
 mod worker;
 
 pub use config::Config;
 pub use listener::Listener;
+pub use reload::Reload;
 pub use server::{Listeners, bind, serve};
 pub use status::Status;

@@ -20,9 +20,11 @@ use crate::config::Config;
 use crate::listener::accept::{Arrived, Doors};
 use crate::listener::{self, Listener};
 use crate::maintenance::Maintenance;
+use crate::reload::Reload;
 use crate::status::{Clients, Counters, Figures};
 use crate::store::{Layout, Store};
 use crate::stream::Stream;
+use crate::tls::Certificates;
 use crate::worker::{Admitted, Mailbox, Work};
 
 /// What a client is told that is one too many.
@@ -38,6 +40,8 @@ pub struct Listeners {
     pub clients: Vec<Listener>,
     /// For health and figures.
     pub admin: Option<std::net::TcpListener>,
+    /// What the files say that can be read again while clients are served.
+    pub reload: Reload,
 }
 
 /// Binds what the settings name.
@@ -49,6 +53,7 @@ pub fn bind(config: &Config) -> Result<Listeners, Failure> {
         admin: admin
             .map(|address| sockets::bind(address, "--admin or LNMT_ADMIN"))
             .transpose()?,
+        reload: Reload::of(config)?,
     })
 }
 
@@ -85,6 +90,7 @@ pub async fn serve(
     );
     let acceptor = Acceptor {
         doors,
+        tls: listeners.reload.certificates.clone(),
         figures: &figures,
         workers: workers
             .iter()
@@ -133,6 +139,7 @@ fn figures(config: &Config) -> Result<Figures, Failure> {
 
 struct Acceptor<'a> {
     doors: Doors,
+    tls: Option<Arc<Certificates>>,
     figures: &'a Arc<Figures>,
     workers: Vec<Arc<Mailbox<Admitted>>>,
 }
@@ -171,12 +178,14 @@ impl Acceptor<'_> {
             return None;
         }
         clients.total.fetch_add(1, Ordering::Relaxed);
+        let tls = self.tls.as_ref().filter(|_| arrived.tls);
         // The worker watches the socket with its own event loop.
-        match arrived.into_socket() {
-            Ok(socket) => Some(Admitted {
-                stream: Stream::Plain(socket),
-                seat,
-            }),
+        let stream = arrived.into_socket().and_then(|socket| match tls {
+            Some(tls) => Stream::tls(socket, tls),
+            None => Ok(Stream::Plain(socket)),
+        });
+        match stream {
+            Ok(stream) => Some(Admitted { stream, seat }),
             Err(error) => {
                 warn!(%error, "cannot hand a connection over");
                 None

@@ -38,7 +38,6 @@ enum Socket {
 pub(crate) struct Arrived {
     socket: ClientSocket,
     /// Whether it is to speak TLS.
-    #[allow(dead_code, reason = "asked by the worker that serves it")]
     pub(crate) tls: bool,
 }
 
