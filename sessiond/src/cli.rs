@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use toml::Value;
 use tracing::info;
 
-use crate::config::{Config, is_empty};
+use crate::config::{Config, Protocol, is_empty};
 use crate::daemon::{self, PidFile};
 use crate::listener;
 use crate::privileges;
@@ -31,6 +31,9 @@ const LICENCE: &str = concat!(
     ", at your choice; the text is in the file LICENSE beside the sources.\n\
      It speaks memcached's protocols and contains none of memcached's code.\n"
 );
+
+/// How the answer to `version` begins.
+const HEALTHY: [&[u8]; 2] = [b"VERSION ", b"CLIENT_ERROR unauthenticated"];
 
 /// Where memcached looks for the users of SASL.
 const SASL_PWDB: &str = "MEMCACHED_SASL_PWDB";
@@ -83,14 +86,17 @@ fn ask_for_health(config: &Config) -> Result<(), Failure> {
     if let Some(admin) = config.admin_address()? {
         return healthcheck::http(admin, "/readyz");
     }
-    let Some(address) = listener::first_address(config)? else {
+    let in_the_clear = !config.enable_ssl && config.spoken() != Protocol::Binary;
+    let address = listener::first_address(config)?.filter(|_| in_the_clear);
+    let Some(address) = address else {
         return Err(Failure::Usage(
-            "there is no TCP port to ask; write admin, such as 127.0.0.1:11231".into(),
+            "there is no TCP port that could be asked in plain text; write admin, such as 127.0.0.1:11231".into(),
         ));
     };
     let address = healthcheck::reachable(address);
     match healthcheck::exchange(address, b"version\r\n") {
-        Ok(answer) if answer.starts_with(b"VERSION ") => Ok(()),
+        // With a password file it is healthy, too: it asks who we are.
+        Ok(answer) if HEALTHY.iter().any(|start| answer.starts_with(start)) => Ok(()),
         Ok(_) => Err(Failure::Failed(format!(
             "{address} does not answer as a memcached would"
         ))),

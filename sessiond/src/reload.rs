@@ -5,6 +5,7 @@ use std::sync::Arc;
 use program::Failure;
 use tracing::{error, info};
 
+use crate::auth::{Policy, Users};
 use crate::config::Config;
 use crate::tls::Certificates;
 
@@ -12,6 +13,7 @@ use crate::tls::Certificates;
 #[derive(Debug, Clone)]
 pub struct Reload {
     pub(crate) certificates: Option<Arc<Certificates>>,
+    pub(crate) policy: Arc<Policy>,
 }
 
 impl Reload {
@@ -19,6 +21,7 @@ impl Reload {
     pub(crate) fn of(config: &Config) -> Result<Self, Failure> {
         Ok(Self {
             certificates: Certificates::of(config)?,
+            policy: Arc::new(Policy::of(config)?),
         })
     }
 
@@ -26,6 +29,10 @@ impl Reload {
     pub fn run(&self) {
         let certificates = self.certificates.as_ref();
         told("certificates", certificates.map(|one| one.reload()));
+        let users = self.policy.login.as_ref();
+        told("auth_file", users.map(Users::reload));
+        let users = self.policy.sasl.as_ref();
+        told("sasl_pwdb", users.map(Users::reload));
     }
 }
 

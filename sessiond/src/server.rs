@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin;
-use crate::auth::Policy;
 use crate::buffers::Buffers;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -24,7 +23,6 @@ use crate::reload::Reload;
 use crate::status::{Clients, Counters, Figures};
 use crate::store::{Layout, Store};
 use crate::stream::Stream;
-use crate::tls::Certificates;
 use crate::worker::{Admitted, Mailbox, Work};
 
 /// What a client is told that is one too many.
@@ -67,7 +65,7 @@ pub async fn serve(
 ) -> Result<(), Failure> {
     let addresses: Vec<String> = listeners.clients.iter().map(ToString::to_string).collect();
     let doors = Doors::open(listeners.clients)?;
-    let figures = Arc::new(figures(&config)?);
+    let figures = Arc::new(figures(&config, listeners.reload));
     let stopping = CancellationToken::new();
     let admin = listeners
         .admin
@@ -90,7 +88,6 @@ pub async fn serve(
     );
     let acceptor = Acceptor {
         doors,
-        tls: listeners.reload.certificates.clone(),
         figures: &figures,
         workers: workers
             .iter()
@@ -117,7 +114,7 @@ pub async fn serve(
     served
 }
 
-fn figures(config: &Config) -> Result<Figures, Failure> {
+fn figures(config: &Config, reload: Reload) -> Figures {
     let clock = Clock::start();
     let store = Store::new(Layout {
         memory: config.memory_limit.0.bytes(),
@@ -126,20 +123,20 @@ fn figures(config: &Config) -> Result<Figures, Failure> {
         evict: !config.disable_evictions,
         cas: !config.disable_cas,
     });
-    Ok(Figures {
+    Figures {
         node: config.node_id.clone(),
         max_connections: config.max_connections,
         clock,
-        policy: Policy::of(config)?,
+        policy: Arc::clone(&reload.policy),
+        reload,
         store: Arc::new(store),
         clients: Clients::default(),
         workers: (0..config.threads).map(|_| Counters::default()).collect(),
-    })
+    }
 }
 
 struct Acceptor<'a> {
     doors: Doors,
-    tls: Option<Arc<Certificates>>,
     figures: &'a Arc<Figures>,
     workers: Vec<Arc<Mailbox<Admitted>>>,
 }
@@ -178,7 +175,8 @@ impl Acceptor<'_> {
             return None;
         }
         clients.total.fetch_add(1, Ordering::Relaxed);
-        let tls = self.tls.as_ref().filter(|_| arrived.tls);
+        let certificates = self.figures.reload.certificates.as_ref();
+        let tls = certificates.filter(|_| arrived.tls);
         // The worker watches the socket with its own event loop.
         let stream = arrived.into_socket().and_then(|socket| match tls {
             Some(tls) => Stream::tls(socket, tls),

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::auth::Policy;
 use crate::clock::Clock;
+use crate::reload::Reload;
 use crate::store::Store;
 
 /// Declares the counters once: their place, and their name, which is memcached's in `stats`.
@@ -169,7 +170,8 @@ pub(crate) struct Figures {
     pub(crate) node: String,
     pub(crate) max_connections: usize,
     pub(crate) clock: Clock,
-    pub(crate) policy: Policy,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) reload: Reload,
     pub(crate) store: Arc<Store>,
     pub(crate) clients: Clients,
     pub(crate) workers: Vec<Counters>,

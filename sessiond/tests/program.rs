@@ -2,9 +2,10 @@
 
 mod support;
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use support::process::{Program, output};
-use support::until;
+use support::{connect, until};
 
 /// An address that nobody has at this moment.
 fn free() -> String {
@@ -75,4 +76,38 @@ fn options_without_effect_are_logged_with_the_reason() {
     for told in ["--slab-min-size", "There are no slab classes", "-o modern"] {
         assert!(log.contains(told), "{told} is not in\n{log}");
     }
+}
+
+#[test]
+fn a_signal_has_the_password_file_read_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("users");
+    let path = file.to_str().expect("text");
+    std::fs::write(&file, "ann:one\n").expect("writable");
+    let node = Program::start(&["-p", "-1", "-Y", path]);
+    let login = |password: &str| {
+        let request = format!("set x 0 0 {}\r\nann {password}\r\n", password.len() + 4);
+        let mut stream = connect(node.address());
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut first = [0];
+        stream.read_exact(&mut first).expect("it answers");
+        first == *b"S"
+    };
+    assert!(login("one") && !login("two"));
+    std::fs::write(&file, "ann:two\n").expect("writable");
+    node.send("HUP");
+    until("the new password is good", || login("two").then_some(()));
+    assert!(!login("one"));
+    std::fs::write(&file, "no colon\n").expect("writable");
+    node.send("HUP");
+    until("it says so", || {
+        node.log().contains("cannot read again").then_some(())
+    });
+    assert!(login("two"));
+    let listen = node.address().to_string();
+    assert!(
+        output(&["-Y", path, "-l", &listen, "healthcheck"])
+            .status
+            .success()
+    );
 }
