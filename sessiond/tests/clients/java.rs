@@ -10,9 +10,9 @@ use super::support::skipped;
 against_both! {
     #[ignore = "waits for stats settings"]
     spymemcached_text: super::play_text, open;
-    #[ignore = "waits for the binary protocol"]
+    #[ignore = "waits for stats settings"]
     spymemcached_binary: super::play_binary, open;
-    #[ignore = "waits for the binary protocol"]
+    #[ignore = "waits for stats settings"]
     spymemcached_with_a_password: super::play_binary, guarded;
 }
 

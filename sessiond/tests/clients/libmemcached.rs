@@ -8,17 +8,15 @@ use super::server::Server;
 
 against_both! {
     capable_text: super::capable_text, open;
-    #[ignore = "waits for the binary protocol"]
     capable_binary: super::capable_binary, open;
     #[ignore = "waits for stats settings and cachedump"]
     tools_text: super::tools_text, open;
-    #[ignore = "waits for the binary protocol"]
+    #[ignore = "waits for stats settings"]
     tools_binary: super::tools_binary, open;
-    #[ignore = "waits for the binary protocol"]
+    #[ignore = "waits for stats settings"]
     tools_with_a_password: super::tools_binary, guarded;
     #[ignore = "waits for stats settings and cachedump"]
     dump: super::dump, open;
-    #[ignore = "waits for the binary protocol"]
     load: super::load, open;
 }
 

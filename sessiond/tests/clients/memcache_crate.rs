@@ -11,9 +11,7 @@ use super::support::until;
 
 against_both! {
     blocking_text: super::play_text, open;
-    #[ignore = "waits for the binary protocol"]
     blocking_binary: super::play_binary, open;
-    #[ignore = "waits for the binary protocol"]
     blocking_with_a_password: super::play_binary, guarded;
     asynchronous: super::play_async, open;
 }

@@ -12,9 +12,7 @@ use super::support::skipped;
 against_both! {
     #[ignore = "waits for stats settings"]
     pymemcache: super::play_pymemcache, open;
-    #[ignore = "waits for the binary protocol"]
     binary_memcached: super::play_binary_memcached, open;
-    #[ignore = "waits for the binary protocol"]
     binary_memcached_with_a_password: super::play_binary_memcached, guarded;
 }
 
