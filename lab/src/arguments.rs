@@ -7,6 +7,7 @@ use program::Failure;
 
 use crate::client::Site;
 use crate::mode::Mode;
+use crate::store::Store;
 
 /// The arguments that choose somebody else's site, for `run` and `load`.
 pub fn site_arguments(command: Command) -> Command {
@@ -37,6 +38,29 @@ pub fn site_arguments(command: Command) -> Command {
                 .default_value(crate::client::SESSION_COOKIE)
                 .help("The name of the session cookie"),
         )
+}
+
+/// `--store`.
+pub fn store_argument() -> Arg {
+    Arg::new("store")
+        .long("store")
+        .value_name("STORE")
+        .value_parser(value_parser!(Store))
+        .conflicts_with("base-url")
+        .help(
+            "Put store nodes on the stage: sessiond, or the real memcached; STORE and LNMT_STORE do the same \
+             [default: none where the mode needs none]",
+        )
+}
+
+/// The store of `--store` or of the environment, if one was asked for; refused where it is not installed.
+pub fn store(matches: &ArgMatches) -> Result<Option<Store>, Failure> {
+    let store = match matches.get_one::<Store>("store") {
+        Some(store) => Some(*store),
+        None => Store::of_environment()?,
+    };
+    store.map_or(Ok(()), Store::is_here)?;
+    Ok(store)
 }
 
 /// `--seed`.

@@ -90,6 +90,8 @@ pub struct Evidence {
     pub seen_client: Result<IpAddr, String>,
     /// For each interface address that was tried: whether a datagram to the group came back.
     pub multicast: Vec<(Ipv4Addr, Result<(), String>)>,
+    /// What the real memcached says of its version.
+    pub memcached: Result<String, String>,
     /// What `docker version` says of the engine.
     pub engine: Result<String, String>,
     /// What `docker compose version` says.
@@ -117,6 +119,7 @@ pub fn judge(evidence: &Evidence) -> Vec<Finding> {
     findings.push(open_files(evidence.open_files));
     findings.push(client_address(&evidence.seen_client));
     findings.extend(evidence.multicast.iter().map(multicast));
+    findings.push(memcached(&evidence.memcached));
     findings.extend(docker(evidence));
     findings
 }
@@ -192,6 +195,18 @@ fn multicast((interface, came_back): &(Ipv4Addr, Result<(), String>)) -> Finding
             format!("no datagram to {} came back: {why}", probe::MULTICAST_GROUP),
             "replication can find its members by a list or by DNS instead; \
              for multicast allow UDP port 45564 in the firewall and use an ordinary bridge, not an internal or overlay network",
+        ),
+    }
+}
+
+fn memcached(version: &Result<String, String>) -> Finding {
+    match version {
+        Ok(version) => Finding::ok("memcached", version),
+        Err(why) => Finding::new(
+            "memcached",
+            Grade::Warn,
+            why,
+            "only `--store memcached` needs it: `apt-get install memcached`",
         ),
     }
 }
@@ -296,6 +311,7 @@ mod tests {
             open_files: 1 << 20,
             seen_client: Ok(probe::CLIENT_ADDRESS.into()),
             multicast: vec![([127, 0, 0, 1].into(), Ok(()))],
+            memcached: Err("not installed".into()),
             engine: Err("docker is not installed".into()),
             compose_plugin: Err("docker is not installed".into()),
             compose_standalone: Err("not installed".into()),

@@ -1,7 +1,7 @@
 //! The lab: sets the stage, plays the browsers, breaks the nodes, judges what was seen.
 //!
 //! ```text
-//!              topology.rs  which nodes, where, with which settings file
+//!              topology.rs  which nodes, where, with which settings file (store.rs: n1 and n2 ours or real)
 //!                  │
 //!   browsers       ▼
 //!  client.rs ──► stage.rs ── process.rs ── leash ─► proxy, TomcatA, TomcatB, n1, n2
@@ -33,5 +33,6 @@ pub mod process;
 pub mod report;
 pub mod scenario;
 pub mod stage;
+pub mod store;
 pub mod topology;
 pub mod wait;

@@ -28,13 +28,16 @@ use tokio::sync::mpsc;
 use self::schedule::Schedule;
 use self::tally::{Tally, Total};
 use self::user::{DUE_WAITING, Habits};
-use crate::arguments::{dir_argument, seed, seed_argument, site, site_arguments};
+use crate::arguments::{
+    dir_argument, seed, seed_argument, site, site_arguments, store, store_argument,
+};
 use crate::cli::{note, say};
 use crate::client::{Browser, Site};
 use crate::history::{Recorder, Request};
 use crate::mode::Mode;
 use crate::scenario;
 use crate::stage::{self, Stage, folder};
+use crate::store::Store;
 
 /// The name and version of the JSON that `lab load --json` prints.
 pub const SCHEMA: &str = "lnmt-lab/load/1";
@@ -81,6 +84,7 @@ pub fn command() -> Command {
                 .default_value("10s")
                 .help("How long requests are made"),
         )
+        .arg(store_argument())
         .arg(seed_argument())
         .arg(dir_argument())
         .arg(
@@ -154,6 +158,7 @@ async fn load(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     const INTERRUPTED: u8 = 130;
     let mut signals = Signals::listen()?;
     let plan = plan(matches)?;
+    let store = store(matches)?;
     let dir = matches.get_one::<PathBuf>("dir");
     let folder = folder::create(dir.map(PathBuf::as_path), "load")?;
     note(&format!(
@@ -167,7 +172,8 @@ async fn load(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let (site, stage) = match site(matches).await? {
         Some(site) => (site, None),
         None => {
-            let (site, stage) = own_stage(plan.mode.unwrap_or_default(), &folder).await?;
+            let mode = plan.mode.unwrap_or_default();
+            let (site, stage) = own_stage(mode, store, &folder).await?;
             (site, Some(stage))
         }
     };
@@ -200,13 +206,17 @@ async fn load(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     })
 }
 
-async fn own_stage(mode: Mode, folder: &std::path::Path) -> Result<(Site, Stage), Failure> {
+async fn own_stage(
+    mode: Mode,
+    store: Option<Store>,
+    folder: &std::path::Path,
+) -> Result<(Site, Stage), Failure> {
     let setting = stage::Setting {
         lab: std::env::current_exe()
             .map_err(|e| Failure::environment("cannot find the lab's own program", e))?,
         folder: folder.to_owned(),
     };
-    let (stage, _events) = Stage::on_free_ports(mode, setting).await?;
+    let (stage, _events) = Stage::on_free_ports(mode, store, setting).await?;
     let proxy = stage.topology().proxy().map(|node| node.place.listen);
     let proxy = proxy.ok_or_else(|| Failure::Failed("the stage has no proxy".to_owned()))?;
     Ok((Site::of_stage(proxy), stage))

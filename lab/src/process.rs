@@ -13,7 +13,6 @@ pub mod log;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -161,13 +160,13 @@ impl Child {
         self.ended.clone()
     }
 
-    /// Waits until `admin` answers `/readyz` with 200. Fails at once, with its last log lines, when the child dies.
-    pub async fn ready(&self, admin: SocketAddr, at_most: Duration) -> Result<(), Failure> {
+    /// Waits until `question` is answered well. Fails at once, with its last log lines, when the child dies.
+    pub async fn ready(&self, question: wait::Question, at_most: Duration) -> Result<(), Failure> {
         let asked = wait::until(ASK_EVERY, at_most, async || {
             if let Some(ended) = self.ended() {
                 return wait::Now::Never(format!("it {}", last_words(&self.log, ended)));
             }
-            match wait::http_ok(admin, "/readyz").await {
+            match question.ask().await {
                 Ok(()) => wait::Now::Yes,
                 Err(why) => wait::Now::NotYet(why),
             }

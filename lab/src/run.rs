@@ -9,7 +9,9 @@ use program::Failure;
 use program::settings::nearest;
 use program::signals::Signals;
 
-use crate::arguments::{dir_argument, seed, seed_argument, site, site_arguments};
+use crate::arguments::{
+    dir_argument, seed, seed_argument, site, site_arguments, store, store_argument,
+};
 use crate::check;
 use crate::check::anomaly::Watch;
 use crate::cli::{note, say};
@@ -19,6 +21,7 @@ use crate::mode::Mode;
 use crate::report::{self, Document, Row, Summary};
 use crate::scenario::{self, About, Finding, Play, Scenario};
 use crate::stage::{self, Stage, folder};
+use crate::store::Store;
 
 /// The name and version of the JSON that `lab list --json` prints.
 pub const LIST_SCHEMA: &str = "lnmt-lab/list/1";
@@ -27,7 +30,7 @@ pub const LIST_SCHEMA: &str = "lnmt-lab/list/1";
 #[derive(Debug, Clone)]
 enum Ground {
     /// A fresh stage for each.
-    OwnStage { lab: PathBuf },
+    OwnStage { lab: PathBuf, store: Option<Store> },
     /// One site for all.
     Foreign(Site),
 }
@@ -53,6 +56,7 @@ pub fn command() -> Command {
                 .num_args(0..)
                 .help("Play these only: names of `lab list`, claims (C4), modes (ip_hash) [default: all]"),
         )
+        .arg(store_argument())
         .arg(seed_argument())
         .arg(dir_argument())
         .arg(flag("json", "Print JSON instead of a table"))
@@ -105,12 +109,14 @@ async fn run_all(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let site = site(matches).await?;
     let mode = matches.get_one::<Mode>("mode").copied();
     let chosen = choose(&words, mode, site.as_ref())?;
+    let store = store(matches)?;
     let seed = seed(matches);
     let dir = matches.get_one::<PathBuf>("dir");
     let folder = folder::create(dir.map(PathBuf::as_path), "run")?;
     let ground = match site {
         Some(site) => Ground::Foreign(site),
         None => Ground::OwnStage {
+            store,
             lab: std::env::current_exe()
                 .map_err(|e| Failure::environment("cannot find the lab's own program", e))?,
         },
@@ -288,12 +294,12 @@ async fn play(
             );
         }
         Ground::Foreign(site) => (site.clone(), None),
-        Ground::OwnStage { lab } => {
+        Ground::OwnStage { lab, store } => {
             let setting = stage::Setting {
                 lab: lab.clone(),
                 folder: folder.to_owned(),
             };
-            let (stage, _events) = Stage::on_free_ports(about.mode, setting)
+            let (stage, _events) = Stage::on_free_ports(about.mode, *store, setting)
                 .await
                 .map_err(failed)?;
             for node in stage.topology().appservers() {

@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 
 use crate::mode::Mode;
 use crate::process::{Child, Ended, Start};
+use crate::store::Store;
 use crate::topology::{Kind, Node, Topology};
+use crate::wait::Question;
 
 /// A node that starts must answer within this.
 pub const READY_AT_MOST: Duration = Duration::from_secs(15);
@@ -101,14 +103,15 @@ impl Stage {
         Ok((stage, receiver))
     }
 
-    /// A stage of its own for one scenario, on ports that are free.
+    /// A stage of its own for one scenario, on ports that are free; with store nodes if a `store` is asked for.
     pub async fn on_free_ports(
         mode: Mode,
+        store: Option<Store>,
         setting: Setting,
     ) -> Result<(Self, mpsc::Receiver<Event>), Failure> {
         let mut last = None;
         for _ in 0..TRIES_ON_FREE_PORTS {
-            let topology = Topology::on_free_ports(mode)
+            let topology = Topology::on_free_ports(mode, store)
                 .map_err(|e| Failure::environment("cannot find free ports on 127.0.0.1", e))?;
             match Self::start(topology, setting.clone()).await {
                 Ok(stage) => return Ok(stage),
@@ -198,8 +201,11 @@ impl Stage {
 
     fn write_files(&self) -> Result<(), Failure> {
         for node in &self.topology.nodes {
+            let Some(file) = self.topology.file(node) else {
+                continue;
+            };
             let path = self.settings_file(&node.name);
-            std::fs::write(&path, self.topology.file(node))
+            std::fs::write(&path, file)
                 .map_err(|e| Failure::environment(format!("cannot write {}", path.display()), e))?;
         }
         Ok(())
@@ -207,7 +213,7 @@ impl Stage {
 
     async fn launch(&self, node: &Node) -> Result<Child, Failure> {
         let file = self.settings_file(&node.name);
-        let (program, arguments) = node.kind.command(&self.setting.lab, &file);
+        let (program, arguments) = node.kind.command(&self.setting.lab, &file, node.place);
         Child::start(Start {
             name: node.name.clone(),
             lab: self.setting.lab.clone(),
@@ -221,7 +227,11 @@ impl Stage {
     /// Waits until the node answers, then says so, and will say when it ends.
     async fn announce(&self, node: &Node, what: fn(u32) -> What) -> Result<(), Failure> {
         let child = self.child(&node.name)?;
-        child.ready(node.place.admin, READY_AT_MOST).await?;
+        let question = match node.kind {
+            Kind::Memcached => Question::Memcached(node.place.listen),
+            Kind::Proxy | Kind::Appserver | Kind::Sessiond => Question::Http(node.place.admin),
+        };
+        child.ready(question, READY_AT_MOST).await?;
         let events = self.events.clone();
         let up = Event {
             node: node.name.clone(),

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::mode::Mode;
+use crate::store::Store;
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -23,19 +24,47 @@ pub enum Kind {
     Appserver,
     /// A store node.
     Sessiond,
+    /// A store node that is the real memcached.
+    Memcached,
 }
 
+/// The real memcached's name, to be found by the system.
+const MEMCACHED: &str = "memcached";
+
+/// Memory of a real memcached, in MB; what sessiond has too.
+const MEMCACHED_MEGABYTES: &str = "64";
+
 impl Kind {
-    /// The program and its arguments for a node whose settings are in `file`. The lab carries all of its own programs.
-    pub fn command(self, lab: &Path, file: &Path) -> (PathBuf, Vec<OsString>) {
+    /// The program and its arguments for a node that listens at `place` and whose settings are in `file`. The lab
+    /// carries all of its own programs.
+    pub fn command(self, lab: &Path, file: &Path, place: Place) -> (PathBuf, Vec<OsString>) {
         let name = match self {
             Self::Proxy => "proxy",
             Self::Appserver => "appserver",
             Self::Sessiond => "sessiond",
+            Self::Memcached => return (MEMCACHED.into(), memcached_arguments(place)),
         };
         let arguments = vec![name.into(), "--config".into(), file.into()];
         (lab.to_owned(), arguments)
     }
+}
+
+/// It has no settings file: everything is on its command line.
+fn memcached_arguments(place: Place) -> Vec<OsString> {
+    let (address, port) = (
+        place.listen.ip().to_string(),
+        place.listen.port().to_string(),
+    );
+    let mut arguments: Vec<OsString> = ["-l", &address, "-p", &port, "-U", "0"]
+        .map(Into::into)
+        .into();
+    arguments.extend(["-m", MEMCACHED_MEGABYTES].map(OsString::from));
+    // As root it wants to be told a user. Another one than ours would undo the leash: the kernel forgets its wish to
+    // be killed with the lab when a process becomes somebody else.
+    if rustix::process::geteuid().is_root() {
+        arguments.extend(["-u", "root"].map(OsString::from));
+    }
+    arguments
 }
 
 /// Where a node answers.
@@ -43,7 +72,7 @@ impl Kind {
 pub struct Place {
     /// Its own traffic.
     pub listen: SocketAddr,
-    /// `/readyz`, `/status`, `/metrics`.
+    /// `/readyz`, `/status`, `/metrics`; a memcached has none of it.
     pub admin: SocketAddr,
 }
 
@@ -100,7 +129,7 @@ const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 impl Topology {
     /// The article's stage: one proxy, two application servers, two store nodes; places in this order:
     /// proxy, TomcatA, TomcatB, n1, n2.
-    pub fn article(mode: Mode, places: [Place; 5]) -> Self {
+    pub fn article(mode: Mode, store: Store, places: [Place; 5]) -> Self {
         let [proxy, a, b, n1, n2] = places;
         Self {
             mode,
@@ -108,8 +137,8 @@ impl Topology {
             access_log: true,
             sticky_key: new_key(),
             nodes: vec![
-                Node::new("n1", Kind::Sessiond, n1),
-                Node::new("n2", Kind::Sessiond, n2),
+                Node::new("n1", store.kind(), n1),
+                Node::new("n2", store.kind(), n2),
                 Node::new("TomcatA", Kind::Appserver, a),
                 Node::new("TomcatB", Kind::Appserver, b),
                 Node::new("proxy", Kind::Proxy, proxy),
@@ -118,14 +147,17 @@ impl Topology {
     }
 
     /// The part of the article's stage that these modes use, on free ports. Store nodes are left out where nothing
-    /// would ever talk to them, so that a scenario starts quickly.
-    pub fn on_free_ports(mode: Mode) -> io::Result<Self> {
-        let places = free_places(3)?;
-        let nodes = vec![
-            Node::new("TomcatA", Kind::Appserver, places[0]),
-            Node::new("TomcatB", Kind::Appserver, places[1]),
-            Node::new("proxy", Kind::Proxy, places[2]),
-        ];
+    /// would ever talk to them, so that a scenario starts quickly; they are there when somebody asks for a `store`.
+    pub fn on_free_ports(mode: Mode, store: Option<Store>) -> io::Result<Self> {
+        let places = free_places(5)?;
+        let mut nodes = Vec::new();
+        if let Some(store) = store {
+            nodes.push(Node::new("n1", store.kind(), places[3]));
+            nodes.push(Node::new("n2", store.kind(), places[4]));
+        }
+        nodes.push(Node::new("TomcatA", Kind::Appserver, places[0]));
+        nodes.push(Node::new("TomcatB", Kind::Appserver, places[1]));
+        nodes.push(Node::new("proxy", Kind::Proxy, places[2]));
         Ok(Self {
             mode,
             log: "info".to_owned(),
@@ -165,8 +197,8 @@ impl Topology {
         self.nodes.iter().find(|node| node.kind == Kind::Proxy)
     }
 
-    /// The settings file of a node.
-    pub fn file(&self, node: &Node) -> String {
+    /// The settings file of a node; `None` for one that has everything on its command line.
+    pub fn file(&self, node: &Node) -> Option<String> {
         let Place { listen, admin } = node.place;
         let mut file = format!(
             "# {} as the lab started it.\nadmin = \"{admin}\"\nlog = \"{}\"\n",
@@ -176,6 +208,7 @@ impl Topology {
         let _ = match node.kind {
             Kind::Proxy => writeln!(file, "listen = [\"{listen}\"]"),
             Kind::Appserver | Kind::Sessiond => writeln!(file, "listen = \"{listen}\""),
+            Kind::Memcached => return None,
         };
         match node.kind {
             Kind::Proxy => self.proxy_settings(&mut file),
@@ -183,8 +216,9 @@ impl Topology {
             Kind::Sessiond => {
                 let _ = writeln!(file, "node_id = \"{}\"", node.name);
             }
+            Kind::Memcached => return None,
         }
-        file
+        Some(file)
     }
 
     fn proxy_settings(&self, file: &mut String) {
@@ -248,21 +282,41 @@ fn free_places(count: usize) -> io::Result<Vec<Place>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, Topology};
+    use super::{Kind, Place, Topology};
     use crate::mode::Mode;
+    use crate::store::Store;
+
+    #[test]
+    fn the_real_memcached_has_its_place_on_its_command_line() {
+        let topology = Topology::on_free_ports(Mode::RoundRobin, Some(Store::Memcached));
+        let topology = topology.expect("free ports");
+        let n2 = topology.node("n2").expect("asked for");
+        assert_eq!(topology.file(n2), None);
+        let place = Place::loopback(11222, 0);
+        let (program, arguments) = n2.kind.command("lab".as_ref(), "n2.toml".as_ref(), place);
+        assert_eq!(program.as_os_str(), "memcached");
+        let arguments = arguments.join(" ".as_ref());
+        let arguments = arguments.to_string_lossy();
+        assert!(
+            arguments.starts_with("-l 127.0.0.1 -p 11222 "),
+            "{arguments}"
+        );
+    }
 
     /// Each file is what its program accepts; a setting that is renamed there is found here.
     #[test]
     fn every_node_accepts_its_file() {
         for mode in Mode::ALL {
-            let mut topology = Topology::on_free_ports(mode).expect("free ports");
+            let stores = Some(Store::Sessiond);
+            let mut topology = Topology::on_free_ports(mode, stores).expect("free ports");
             assert_eq!(topology.add_appserver().expect("a free port"), "TomcatC");
             for node in &topology.nodes {
-                let file = topology.file(node);
+                let file = topology.file(node).expect("ours have files");
                 let accepted = match node.kind {
                     Kind::Proxy => toml::from_str::<proxy::config::Config>(&file).map(drop),
                     Kind::Appserver => toml::from_str::<appserver::config::Config>(&file).map(drop),
                     Kind::Sessiond => toml::from_str::<sessiond::config::Config>(&file).map(drop),
+                    Kind::Memcached => panic!("nobody asked for it"),
                 };
                 assert_eq!(accepted, Ok(()), "{mode} {}:\n{file}", node.name);
             }
@@ -271,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_new_server_stands_before_the_proxy_with_its_own_route() {
-        let mut topology = Topology::on_free_ports(Mode::IpHash).expect("free ports");
+        let mut topology = Topology::on_free_ports(Mode::IpHash, None).expect("free ports");
         topology.add_appserver().expect("a free port");
         let names: Vec<&str> = topology
             .nodes
@@ -280,8 +334,10 @@ mod tests {
             .collect();
         assert_eq!(names, ["TomcatA", "TomcatB", "TomcatC", "proxy"]);
         let third = topology.file(topology.node("TomcatC").expect("added"));
+        let third = third.expect("it has a file");
         assert!(third.contains("jvm_route = \"WEB3\""), "{third}");
         let front = topology.file(topology.proxy().expect("there"));
+        let front = front.expect("it has a file");
         assert!(front.contains("id=TomcatC route=WEB3"), "{front}");
     }
 }

@@ -15,6 +15,7 @@ use crate::cli::{note, say};
 use crate::mode::Mode;
 use crate::process::Ended;
 use crate::stage::{self, Event, Stage, What, folder, holder};
+use crate::store::Store;
 use crate::topology::{Place, Topology};
 
 /// Settings of `lab up`.
@@ -23,6 +24,8 @@ use crate::topology::{Place, Topology};
 pub struct Config {
     /// How sessions are kept.
     pub mode: Mode,
+    /// What the store nodes are.
+    pub store: Store,
     /// Where the proxy listens: the address for the browser.
     pub listen: SocketAddr,
     /// The proxy's admin port.
@@ -65,6 +68,7 @@ impl Default for Config {
         let [proxy, a, b, n1, n2] = PLACES;
         Self {
             mode: Mode::default(),
+            store: Store::default(),
             listen: proxy.listen,
             admin: proxy.admin,
             tomcat_a: a.listen,
@@ -118,7 +122,7 @@ pub const PROGRAM: Program = Program {
     name: "lab up",
     about: "Starts proxy, TomcatA, TomcatB, n1 and n2 as processes on this machine, until Ctrl-C",
     after_help: "Each node's settings file and log are in the folder of the run, which is printed at the start.\n\
-                 MODE chooses the mode like LNMT_MODE, as it does in the compose file.\n\
+                 MODE chooses the mode like LNMT_MODE, as it does in the compose file, and STORE the store like LNMT_STORE.\n\
                  Exit codes: 0 stopped by SIGTERM or SIGQUIT, 130 by Ctrl-C, 2 wrong usage, 3 a port is taken or a node does not start.",
     version: "",
     settings: &[
@@ -127,6 +131,12 @@ pub const PROGRAM: Program = Program {
             Kind::Text,
             "MODE",
             "How sessions are kept: round_robin (none), ip_hash, session_sticky [default: round_robin]",
+        ),
+        Setting::new(
+            "store",
+            Kind::Text,
+            "STORE",
+            "What n1 and n2 are: sessiond, or the real memcached [default: sessiond]",
         ),
         Setting::new(
             "listen",
@@ -212,7 +222,8 @@ pub const PROGRAM: Program = Program {
 /// `lab up …`; `arguments` begins with the command's name.
 pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
     let mut settings = PROGRAM.settings(arguments)?;
-    take_plain_mode(&mut settings)?;
+    take_plain(&mut settings, "mode", "MODE")?;
+    take_plain(&mut settings, "store", "STORE")?;
     let config: Config = settings.config()?;
     match settings.action {
         Action::PrintConfig => say(&settings.print(&config)?),
@@ -228,11 +239,11 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
 }
 
 /// `MODE=ip_hash lab up`, as in the compose file; the longer name and the flag win.
-fn take_plain_mode(settings: &mut Settings) -> Result<(), Failure> {
-    let plain = std::env::var("MODE").ok().filter(|mode| !mode.is_empty());
-    match plain {
-        Some(mode) if settings.origin("mode") == Origin::Default => {
-            settings.set("mode", mode.into(), Origin::Environment("MODE".into()))
+fn take_plain(settings: &mut Settings, setting: &str, variable: &str) -> Result<(), Failure> {
+    let plain = std::env::var(variable).ok();
+    match plain.filter(|text| !text.is_empty()) {
+        Some(text) if settings.origin(setting) == Origin::Default => {
+            settings.set(setting, text.into(), Origin::Environment(variable.into()))
         }
         _ => Ok(()),
     }
@@ -241,9 +252,10 @@ fn take_plain_mode(settings: &mut Settings) -> Result<(), Failure> {
 async fn up(config: Config) -> Result<ExitCode, Failure> {
     // First of all, so that a Ctrl-C during the start also stops what has been started.
     let mut signals = Signals::listen()?;
+    config.store.is_here()?;
     refuse_taken_ports(&config)?;
     let folder = folder::create(config.dir.as_deref(), "up")?;
-    let mut topology = Topology::article(config.mode, config.places());
+    let mut topology = Topology::article(config.mode, config.store, config.places());
     topology.log.clone_from(&config.log);
     note(&format!("lab: starting {} nodes …\n", topology.nodes.len()));
     let lab = std::env::current_exe()
@@ -311,6 +323,7 @@ fn line(event: &str) -> String {
 fn refuse_taken_ports(config: &Config) -> Result<(), Failure> {
     let taken: Vec<String> = addresses(config)
         .into_iter()
+        .filter(|(.., setting)| config.store == Store::Sessiond || !["n1_admin", "n2_admin"].contains(setting))
         .filter_map(|(node, address, setting)| {
             let who = holder::taken(address)?;
             let flag = setting.replace('_', "-");
@@ -339,13 +352,15 @@ fn welcome(config: &Config, stage: &Stage) -> String {
         .zip(config.places())
     {
         let listen = place.listen.to_string();
-        row(
-            node,
-            &format!("{listen:<16} status http://{}/status", place.admin),
-        );
+        let status = match (*node, config.store) {
+            ("n1" | "n2", Store::Memcached) => "the real memcached: ask it for `stats`".to_owned(),
+            _ => format!("status http://{}/status", place.admin),
+        };
+        row(node, &format!("{listen:<16} {status}"));
     }
     row("files", &stage.folder().display().to_string());
     row("mode", config.mode.name());
+    row("store", config.store.name());
     row("expect", config.mode.what_to_expect());
     row("stop", "Ctrl-C");
     text

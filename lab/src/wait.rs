@@ -40,36 +40,67 @@ pub async fn until(
     }
 }
 
+/// What tells whether a node is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// `/readyz` at its admin address.
+    Http(SocketAddr),
+    /// memcached's `version`, at the address for clients.
+    Memcached(SocketAddr),
+}
+
+impl Question {
+    /// Asks once. The error says what came instead of the answer.
+    pub async fn ask(self) -> Result<(), String> {
+        match self {
+            Self::Http(address) => http_ok(address, "/readyz").await,
+            Self::Memcached(address) => version_ok(address).await,
+        }
+    }
+}
+
+/// `version` on `address`: fine when the answer is one.
+async fn version_ok(address: SocketAddr) -> Result<(), String> {
+    match asked(address, "version\r\n").await {
+        Ok(answer) if answer.starts_with(b"VERSION ") => Ok(()),
+        Ok(answer) => Err(format!("{address} says {}", first_line(&answer))),
+        Err(why) => Err(format!("{address} {why}")),
+    }
+}
+
 /// `GET path` on `address`: fine when the answer is 200. The error says what came instead.
 pub async fn http_ok(address: SocketAddr, path: &str) -> Result<(), String> {
-    let asked = async {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let answer = asked(address, &request).await;
+    let answer = answer.map_err(|why| format!("http://{address}{path} {why}"))?;
+    if answer.starts_with(b"HTTP/1.1 200") || answer.starts_with(b"HTTP/1.0 200") {
+        return Ok(());
+    }
+    Err(format!(
+        "http://{address}{path} says {}",
+        first_line(&answer)
+    ))
+}
+
+/// The beginning of the answer to `request`.
+async fn asked(address: SocketAddr, request: &str) -> Result<Vec<u8>, String> {
+    let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = vec![0; 256];
         let read = stream.read(&mut answer).await?;
         answer.truncate(read);
         std::io::Result::Ok(answer)
     };
-    let answer = match timeout(ONE_QUESTION, asked).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(e)) => return Err(format!("http://{address}{path} does not answer: {e}")),
-        Err(_) => {
-            return Err(format!(
-                "http://{address}{path} took longer than {} s",
-                ONE_QUESTION.as_secs()
-            ));
-        }
-    };
-    if answer.starts_with(b"HTTP/1.1 200") || answer.starts_with(b"HTTP/1.0 200") {
-        return Ok(());
+    match timeout(ONE_QUESTION, exchange).await {
+        Ok(answer) => answer.map_err(|e| format!("does not answer: {e}")),
+        Err(_) => Err(format!("took longer than {} s", ONE_QUESTION.as_secs())),
     }
+}
+
+fn first_line(answer: &[u8]) -> String {
     let line = answer.split(|b| *b == b'\r').next().unwrap_or_default();
-    Err(format!(
-        "http://{address}{path} says {}",
-        String::from_utf8_lossy(line)
-    ))
+    String::from_utf8_lossy(line).into_owned()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::process::{Child, Ended, Start, last_words};
+use lab::wait::Question;
 
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 
@@ -46,7 +47,7 @@ async fn the_last_words_of_a_child_are_its_last_log_lines() {
     assert_eq!(child.wait().await, Ended::Exited(3));
     let words = last_words(child.log(), Ended::Exited(3));
     assert_eq!(words, "exited with code 3\n    starting\n    port taken");
-    let nobody = "127.0.0.1:1".parse().expect("an address");
+    let nobody = Question::Http("127.0.0.1:1".parse().expect("an address"));
     let began = Instant::now();
     let failure = child
         .ready(nobody, Duration::from_secs(60))

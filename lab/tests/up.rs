@@ -2,7 +2,8 @@
 
 mod support;
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -142,6 +143,66 @@ fn the_mode_of_the_environment_holds_and_a_dead_node_is_started_again() {
 }
 
 #[test]
+fn the_stores_are_the_real_memcached_where_that_is_asked_for() {
+    if !lab::store::memcached().is_some_and(|file| file.is_file()) {
+        // Past the test harness, which keeps what good tests print.
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: memcached is not installed (apt-get install memcached)"
+        );
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let n1 = free_address();
+    // Its admin port is not wanted, so it may be taken.
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let admin = taken.local_addr().expect("bound");
+    let (mut command, _) = up(&[]);
+    command.env("STORE", "memcached");
+    command.args([format!("--n1={n1}"), format!("--n1-admin={admin}")]);
+    let mut running = Running::start(command, folder.path());
+    wait_for_output(folder.path(), "proxy    up");
+    let said = output(folder.path());
+    let row = format!("n1        {n1:<16} the real memcached");
+    assert!(said.contains(&row), "{row} is in\n{said}");
+    assert!(said.contains("store     memcached"), "{said}");
+    let mut stream = TcpStream::connect(n1).expect("it listens");
+    stream
+        .write_all(b"stats settings\r\nquit\r\n")
+        .expect("it reads");
+    let mut settings = String::new();
+    stream.read_to_string(&mut settings).expect("it answers");
+    assert!(settings.contains("STAT slab_automove "), "{settings}");
+
+    // It is on the leash too.
+    let nodes = children(running.0.id());
+    assert_eq!(nodes.len(), 5);
+    running.0.kill().expect("killed with SIGKILL");
+    running.0.wait().expect("reaped");
+    wait_for("no node", || nodes.iter().all(|id| gone(*id)));
+}
+
+#[test]
+fn a_memcached_that_is_not_installed_is_told_before_anything_starts() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for arguments in [["up"], ["run"], ["load"]] {
+        let mut command = lab(arguments);
+        command
+            .env("LNMT_STORE", "memcached")
+            .env("PATH", folder.path())
+            .current_dir(folder.path());
+        let output = command.output().expect("lab runs");
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{error}");
+        assert!(error.contains("apt-get install memcached"), "{error}");
+    }
+    assert!(
+        !folder.path().join("lab-runs").exists(),
+        "nothing was begun"
+    );
+}
+
+#[test]
 fn a_taken_port_is_named_with_its_holder_and_its_setting() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -199,6 +260,8 @@ fn wrong_settings_are_usage_errors() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (arguments, said) in [
         ("up --mode stiky", "there is no mode `stiky`"),
+        ("up --store redis", "there is no store `redis`"),
+        ("run --store redis", "there is no store `redis`"),
         ("up --lisen 127.0.0.1:1", "--listen"),
         ("up --tomcat-a nowhere", "in `tomcat_a`; write IP:PORT"),
     ] {

@@ -39,6 +39,7 @@ pub fn look() -> Evidence {
             .into_iter()
             .map(|interface| (interface, multicast(interface).map_err(|e| e.to_string())))
             .collect(),
+        memcached: ask("memcached", &["--version"]),
         engine: ask("docker", &["version", "--format", "{{.Server.Version}}"]),
         compose_plugin: ask("docker", &["compose", "version", "--short"]),
         compose_standalone: ask("docker-compose", &["version", "--short"]),

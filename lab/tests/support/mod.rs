@@ -25,6 +25,7 @@ pub(crate) fn lab<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Co
     command
         .args(arguments)
         .env_remove("MODE")
+        .env_remove("STORE")
         .env_remove("COLUMNS");
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("LNMT_") {
