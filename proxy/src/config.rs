@@ -15,7 +15,7 @@ use program::logging::LogFormat;
 use program::{Duration, Size};
 
 pub use choices::{
-    BalanceName, CheckType, CookieMode, CookieOption, HashName, Mode, SameSite, Secure,
+    BalanceName, CheckType, CookieMode, CookieOption, HashName, Mode, SameSite, Secure, XForwarded,
 };
 pub use entry::{ListenEntry, ServerEntry, UpstreamEntry};
 pub use settings::PROGRAM;
@@ -126,8 +126,8 @@ pub struct Config {
 
     /// Keep fields with `_` in their names.
     pub underscores_in_headers: bool,
-    /// Write `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`.
-    pub x_forwarded: bool,
+    /// Which of `X-Forwarded-For`, `-Proto` and `-Host` to write.
+    pub x_forwarded: XForwarded,
     /// Write `Forwarded` (RFC 7239).
     pub forwarded: bool,
     /// Name in `Via` of requests; empty: none.
@@ -347,7 +347,7 @@ impl Default for Config {
             ssl_certificate: String::new(),
             ssl_certificate_key: String::new(),
             underscores_in_headers: false,
-            x_forwarded: true,
+            x_forwarded: XForwarded::ALL,
             forwarded: false,
             via: "lnmt-proxy".into(),
             server_header: "lnmt-proxy".into(),

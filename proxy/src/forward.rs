@@ -30,7 +30,7 @@ use crate::exchange::{Exchange, Fault};
 use crate::headers::{self, ConnectionFields, HopByHop};
 use crate::page;
 use crate::retry::{self, Decision, Event};
-use crate::site::{Action, Location, Made, ProxyPass};
+use crate::site::{Action, Location, Made, ProxyPass, SendHost};
 use crate::upstream::Upstream;
 use crate::upstream::health::Turn;
 use crate::worker::view::Group;
@@ -263,20 +263,23 @@ impl Forward<'_> {
     /// ask the peer for.
     fn prepare(&self, parts: &mut Parts) -> (HopByHop, bool) {
         let (exchange, pass) = (self.exchange, self.pass);
+        let made = Made {
+            client: self.client,
+            local: exchange.local,
+            secure: exchange.secure,
+            host: self.host.map_or("", name_of),
+            target: target_of(&parts.uri),
+            headers: &parts.headers,
+        };
         // What `proxy_set_header` puts together is made of the fields as received.
-        let set: Vec<_> = if pass.set_headers.is_empty() {
-            Vec::new()
-        } else {
-            let made = Made {
-                client: self.client,
-                local: exchange.local,
-                secure: exchange.secure,
-                host: self.host.map_or("", name_of),
-                target: target_of(&parts.uri),
-                headers: &parts.headers,
-            };
-            let values = pass.set_headers.iter();
-            values.map(|(name, set)| (name, set.value(&made))).collect()
+        let values = pass.set_headers.iter();
+        let set: Vec<_> = values.map(|(name, set)| (name, set.value(&made))).collect();
+        let host = match &pass.host {
+            // It stands where it belongs already.
+            SendHost::Received { .. } if parts.uri.authority().is_none() && self.host.is_some() => {
+                None
+            }
+            other => Some(other.value(self.host, &made)),
         };
         if let crate::balance::Method::Bound(binding) = &self.upstream.method {
             binding.edit_request(&mut parts.headers);
@@ -286,7 +289,7 @@ impl Forward<'_> {
             &exchange.view.policy,
             self.fields,
             self.host,
-            pass.host.value(self.host),
+            host,
         );
         for (name, value) in set {
             match value {

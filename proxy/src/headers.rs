@@ -12,23 +12,22 @@
 //! | `Forwarded` | appended to where it is on | appended to where it is on, else dropped |
 //! | `Proxy`, names with `_` | dropped | dropped |
 
+mod address;
 mod hop_by_hop;
 
-use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 
 use crate::balance::Reason;
+use crate::config::XForwarded;
 use crate::cookie::made_of_parts;
 use hop_by_hop::Found;
 
+pub use address::AddressText;
 pub use hop_by_hop::HopByHop;
 
-/// Bytes of the longest address as text, with an IPv4 part and a scope.
-const LONGEST_ADDRESS: usize = 64;
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -42,8 +41,8 @@ const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
 /// What is done to fields in general; from the configuration.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Append the client to `X-Forwarded-For`, and set `X-Forwarded-Proto` and `-Host`.
-    pub x_forwarded: bool,
+    /// Which of `X-Forwarded-For` (appended to), `-Proto` and `-Host` (set) to write; the others pass as received.
+    pub x_forwarded: XForwarded,
     /// Write `Forwarded` (RFC 7239).
     pub forwarded: bool,
     /// `1.1 NAME`, appended to `Via` of requests.
@@ -65,12 +64,11 @@ pub struct Policy {
 pub struct ConnectionFields {
     /// `Proxy-ADDR:PORT`, the local address of the connection; the value of `X-Proxy`.
     pub x_proxy: HeaderValue,
-    /// The address the connection came from, as text.
-    pub peer: HeaderValue,
     /// The connection is encrypted.
     pub secure: bool,
     /// The connection comes from a trusted proxy, whose `X-Forwarded-*` and `Forwarded` hold.
     pub trusted: bool,
+    /// The address the connection came from.
     address: IpAddr,
 }
 
@@ -87,13 +85,11 @@ impl ConnectionFields {
         secure: bool,
         trusted: bool,
     ) -> Self {
-        let address = peer.ip().to_canonical();
         Self {
             x_proxy,
-            peer: as_value(address),
             secure,
             trusted,
-            address,
+            address: peer.ip().to_canonical(),
         }
     }
 
@@ -117,18 +113,6 @@ impl ConnectionFields {
     }
 }
 
-/// An address as the value of a field, with one allocation: this is done for every request.
-fn as_value(address: IpAddr) -> HeaderValue {
-    let mut text = [0; LONGEST_ADDRESS];
-    let mut rest = &mut text[..];
-    let left = match write!(rest, "{address}") {
-        Ok(()) => rest.len(),
-        Err(_) => LONGEST_ADDRESS,
-    };
-    let length = LONGEST_ADDRESS - left;
-    HeaderValue::from_bytes(&text[..length]).expect("invariant: addresses are visible ASCII")
-}
-
 /// The value of `X-Proxy` for connections to this local address.
 pub fn x_proxy(local: SocketAddr) -> HeaderValue {
     let local = SocketAddr::new(local.ip().to_canonical(), local.port());
@@ -136,7 +120,7 @@ pub fn x_proxy(local: SocketAddr) -> HeaderValue {
 }
 
 /// Makes a received request's fields ready for the peer. `host` is the request's own host (authority of the target, else
-/// `Host`); `send_host` becomes the `Host` for the peer.
+/// `Host`); `send_host` becomes the `Host` for the peer, `None` leaves it as received.
 ///
 /// `Expect` is dropped, because the HTTP library answers it; `Transfer-Encoding` and `Trailer` are dropped, because the body is
 /// framed anew and trailers of requests are not passed on.
@@ -145,7 +129,7 @@ pub fn request(
     policy: &Policy,
     connection: &ConnectionFields,
     host: Option<&HeaderValue>,
-    send_host: HeaderValue,
+    send_host: Option<HeaderValue>,
 ) -> HopByHop {
     let found = Found::look(headers);
     let hop_by_hop = found.drop_from_request(headers);
@@ -155,9 +139,7 @@ pub fn request(
     if found.zeros {
         strip_zeros(headers);
     }
-    if policy.x_forwarded {
-        set_x_forwarded(headers, connection, host, &found);
-    }
+    set_x_forwarded(headers, policy.x_forwarded, connection, host, &found);
     if policy.forwarded {
         append_forwarded(headers, connection, host);
     } else if found.forwarded && !connection.trusted {
@@ -166,7 +148,9 @@ pub fn request(
     if let Some(via) = &policy.via {
         headers.append(header::VIA, via.clone());
     }
-    headers.insert(header::HOST, send_host);
+    if let Some(host) = send_host {
+        headers.insert(header::HOST, host);
+    }
     hop_by_hop
 }
 
@@ -212,38 +196,51 @@ pub fn mark(
 
 fn set_x_forwarded(
     headers: &mut HeaderMap,
+    wanted: XForwarded,
     connection: &ConnectionFields,
     host: Option<&HeaderValue>,
     found: &Found,
 ) {
-    match headers.entry(X_FORWARDED_FOR) {
-        Entry::Vacant(entry) => {
-            entry.insert(connection.peer.clone());
-        }
-        Entry::Occupied(mut entry) => {
-            let mut list = Vec::with_capacity(64);
-            for received in entry.iter().filter(|received| !received.is_empty()) {
-                list.extend_from_slice(received.as_bytes());
-                list.extend_from_slice(b", ");
+    if wanted.client {
+        let address = AddressText::new(connection.address);
+        match headers.entry(X_FORWARDED_FOR) {
+            Entry::Vacant(entry) => {
+                entry.insert(address.to_value());
             }
-            list.extend_from_slice(connection.peer.as_bytes());
-            entry.insert(made_of_parts(list));
+            Entry::Occupied(mut entry) => {
+                let list = list_with(entry.iter(), address.as_bytes());
+                entry.insert(made_of_parts(list));
+            }
         }
     }
-    if !connection.trusted && found.x_other {
+    if wanted.is_on() && !connection.trusted && found.x_other {
         headers.remove(X_FORWARDED_PORT);
         headers.remove(X_REAL_IP);
     }
-    if !(connection.trusted && found.x_proto) {
+    if wanted.proto && !(connection.trusted && found.x_proto) {
         let proto = if connection.secure { "https" } else { "http" };
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
     }
-    if !(connection.trusted && found.x_host) {
+    if wanted.host && !(connection.trusted && found.x_host) {
         match host {
             Some(host) => headers.insert(X_FORWARDED_HOST, host.clone()),
             None => headers.remove(X_FORWARDED_HOST),
         };
     }
+}
+
+/// A list field with one element more: what was received, in one line, then the new one.
+pub(crate) fn list_with<'a>(
+    received: impl Iterator<Item = &'a HeaderValue>,
+    element: &[u8],
+) -> Vec<u8> {
+    let mut list = Vec::with_capacity(64);
+    for received in received.filter(|received| !received.is_empty()) {
+        list.extend_from_slice(received.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(element);
+    list
 }
 
 fn append_forwarded(

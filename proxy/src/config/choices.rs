@@ -1,6 +1,6 @@
 //! The closed choices of the configuration.
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The lab's modes that a proxy can tell apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -82,6 +82,99 @@ impl BalanceName {
             Self::SessionSticky => "session_sticky",
             Self::Route => "route",
             Self::Learn => "learn",
+        }
+    }
+}
+
+/// Which of the `X-Forwarded-*` fields are written: all (`true`), none (`false`), or a list of `for`, `proto`, `host`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct XForwarded {
+    /// `X-Forwarded-For`.
+    pub client: bool,
+    /// `X-Forwarded-Proto`.
+    pub proto: bool,
+    /// `X-Forwarded-Host`.
+    pub host: bool,
+}
+
+impl XForwarded {
+    /// Every one.
+    pub const ALL: Self = Self {
+        client: true,
+        proto: true,
+        host: true,
+    };
+
+    /// None.
+    pub const NONE: Self = Self {
+        client: false,
+        proto: false,
+        host: false,
+    };
+
+    /// Any of them.
+    pub fn is_on(self) -> bool {
+        self != Self::NONE
+    }
+
+    fn words(self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            (self.client, "for"),
+            (self.proto, "proto"),
+            (self.host, "host"),
+        ];
+        all.into_iter().filter_map(|(on, word)| on.then_some(word))
+    }
+
+    fn parse<'a>(words: impl Iterator<Item = &'a str>) -> Result<Self, String> {
+        let mut chosen = Self::NONE;
+        for word in words.map(str::trim).filter(|word| !word.is_empty()) {
+            match word {
+                "for" => chosen.client = true,
+                "proto" => chosen.proto = true,
+                "host" => chosen.host = true,
+                "true" | "on" | "yes" | "1" => chosen = Self::ALL,
+                "false" | "off" | "no" | "0" => chosen = Self::NONE,
+                other => {
+                    return Err(format!(
+                        "`{other}` is no X-Forwarded field: use on, off, or some of for, proto, host"
+                    ));
+                }
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+impl Serialize for XForwarded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Self::ALL => serializer.serialize_bool(true),
+            Self::NONE => serializer.serialize_bool(false),
+            some => serializer.collect_seq(some.words()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for XForwarded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(
+            untagged,
+            expecting = "expected true, false or a list of for, proto, host"
+        )]
+        enum Written {
+            Switch(bool),
+            Word(String),
+            List(Vec<String>),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Switch(true) => Ok(Self::ALL),
+            Written::Switch(false) => Ok(Self::NONE),
+            Written::Word(word) => Self::parse(word.split(',')).map_err(de::Error::custom),
+            Written::List(words) => {
+                Self::parse(words.iter().map(String::as_str)).map_err(de::Error::custom)
+            }
         }
     }
 }

@@ -418,9 +418,9 @@ const SETTINGS: &[Setting] = &[
     ),
     Setting::new(
         "x_forwarded",
-        Boolean,
-        "BOOL",
-        "Write X-Forwarded-For, -Proto and -Host [default: on]",
+        List,
+        "FIELD,…",
+        "Which X-Forwarded fields to write: on, off, or some of for, proto, host [default: on]",
     ),
     Setting::new(
         "forwarded",

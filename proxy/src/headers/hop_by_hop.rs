@@ -19,6 +19,8 @@ pub struct HopByHop {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     connection: bool,
+    /// `Connection` says more than one plain word.
+    named: bool,
     keep_alive: bool,
     proxy_connection: bool,
     te: bool,
@@ -41,7 +43,10 @@ impl Found {
         let mut found = Self::default();
         for (name, value) in headers {
             match name.as_str() {
-                "connection" => found.connection = true,
+                "connection" => {
+                    found.connection = true;
+                    found.named |= !is_plain(value.as_bytes());
+                }
                 "keep-alive" => found.keep_alive = true,
                 "proxy-connection" => found.proxy_connection = true,
                 "te" => found.te = true,
@@ -99,10 +104,11 @@ impl Found {
             && self.connection
             && names(headers, &header::CONNECTION, "upgrade")
             && names(headers, &header::UPGRADE, "websocket");
-        if self.connection {
+        if self.named {
             drop_named(headers);
         }
         for (there, name) in [
+            (self.connection, header::CONNECTION),
             (self.keep_alive, KEEP_ALIVE),
             (self.proxy_connection, PROXY_CONNECTION),
             (self.transfer_encoding, header::TRANSFER_ENCODING),
@@ -124,18 +130,19 @@ pub(super) fn drop_underscores(headers: &mut HeaderMap) {
     drop_where(headers, |name| name.contains('_'));
 }
 
-/// Drops `Connection` and the fields that it names, apart from those that it must not name.
+/// A word of `Connection` that names no field.
+fn is_plain(token: &[u8]) -> bool {
+    token.eq_ignore_ascii_case(b"keep-alive")
+        || token.eq_ignore_ascii_case(b"close")
+        || token.eq_ignore_ascii_case(b"upgrade")
+}
+
+/// Drops the fields that `Connection` names, apart from those that it must not name.
 fn drop_named(headers: &mut HeaderMap) {
-    let plain = |token: &[u8]| {
-        token.eq_ignore_ascii_case(b"close")
-            || token.eq_ignore_ascii_case(b"keep-alive")
-            || token.eq_ignore_ascii_case(b"upgrade")
-    };
     let named: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
-        .filter(|token| !plain(token) && !is_protected(token))
+        .filter(|token| !is_plain(token) && !is_protected(token))
         .filter_map(|token| HeaderName::from_bytes(token).ok())
         .collect();
-    headers.remove(header::CONNECTION);
     for name in named {
         headers.remove(name);
     }

@@ -3,12 +3,15 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
-use super::{ConnectionFields, HopByHop, Policy, ask_websocket, mark, request, response};
+use super::{
+    AddressText, ConnectionFields, HopByHop, Policy, ask_websocket, mark, request, response,
+};
 use crate::balance::Reason;
+use crate::config::XForwarded;
 
 fn policy() -> Policy {
     Policy {
-        x_forwarded: true,
+        x_forwarded: XForwarded::ALL,
         forwarded: false,
         via: None,
         underscores: false,
@@ -54,7 +57,7 @@ fn sent(received: &str, policy: &Policy, trusted: bool) -> Vec<String> {
         policy,
         &connection(trusted),
         Some(&host),
-        send,
+        Some(send),
     );
     text(&headers)
 }
@@ -153,19 +156,30 @@ fn who_asked() {
     let spoofed = "X-Real-IP: 1.1.1.1\nX-Forwarded-Port: 443\nForwarded: for=1.1.1.1";
     assert_eq!(passed(spoofed), Vec::<String>::new());
     let silent = Policy {
-        x_forwarded: false,
+        x_forwarded: XForwarded::NONE,
         ..policy()
     };
     assert_eq!(
         sent("X-Forwarded-For: 1.1.1.1", &silent, false),
         ["host: dynamic", "x-forwarded-for: 1.1.1.1"]
     );
+    let only_for = Policy {
+        x_forwarded: XForwarded {
+            client: true,
+            ..XForwarded::NONE
+        },
+        ..policy()
+    };
+    assert_eq!(
+        sent("X-Forwarded-For: 1.1.1.1", &only_for, false),
+        ["host: dynamic", "x-forwarded-for: 1.1.1.1, 10.0.0.9"]
+    );
 }
 
 #[test]
 fn forwarded_and_via() {
     let policy = Policy {
-        x_forwarded: false,
+        x_forwarded: XForwarded::NONE,
         forwarded: true,
         via: Some(HeaderValue::from_static("1.1 lnmt")),
         ..policy()
@@ -200,7 +214,7 @@ fn websockets_are_told_and_asked_for() {
             &policy(),
             &connection(false),
             None,
-            HeaderValue::from_static("d"),
+            Some(HeaderValue::from_static("d")),
         );
         assert_eq!(
             told,
@@ -224,7 +238,7 @@ fn websockets_are_told_and_asked_for() {
         &policy(),
         &connection(false),
         None,
-        HeaderValue::from_static("d"),
+        Some(HeaderValue::from_static("d")),
     );
     assert!(told.trailers);
 }
@@ -262,7 +276,7 @@ fn addresses_as_text() {
     let mapped = "[::ffff:10.0.0.1]:80".parse().expect("an address");
     let fields = ConnectionFields::new(six, mapped, true, false);
     assert_eq!(fields.x_proxy, "Proxy-10.0.0.1:80");
-    assert_eq!(fields.peer, "2001:db8::1");
+    assert_eq!(AddressText::new(six.ip()).as_bytes(), b"2001:db8::1");
     assert_eq!(
         fields.forwarded_element(),
         "for=\"[2001:db8::1]\";proto=https"
@@ -283,7 +297,7 @@ proptest! {
         let kept = format!("q-{other}");
         headers.insert(HeaderName::from_bytes(kept.as_bytes()).expect("a token"), HeaderValue::from_static("1"));
         headers.insert("connection", HeaderValue::from_str(&named.join(", ")).expect("a value"));
-        request(&mut headers, &policy(), &connection(false), None, HeaderValue::from_static("dynamic"));
+        request(&mut headers, &policy(), &connection(false), None, Some(HeaderValue::from_static("dynamic")));
         prop_assert!(!headers.contains_key("connection"));
         for name in named.iter().filter(|name| !super::hop_by_hop::is_protected(name.as_bytes())) {
             prop_assert!(!headers.contains_key(name), "{}", name);

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::path::normalise;
 use crate::cookie::made_of_parts;
+use crate::headers::{AddressText, X_FORWARDED_FOR, list_with};
 use crate::retry::NextUpstream;
 
 /// Names and locations behind some addresses (nginx's `server` block).
@@ -86,6 +87,8 @@ pub enum SendHost {
     },
     /// Always this (nginx's default is the upstream's name, `$proxy_host`).
     Fixed(HeaderValue),
+    /// Put together for each request, or this where that gives nothing.
+    Made(Box<[Value]>, HeaderValue),
 }
 
 /// A value of `proxy_set_header`.
@@ -106,6 +109,8 @@ pub enum Value {
     Text(Box<str>),
     /// `$remote_addr`: the client, after realip.
     RemoteAddr,
+    /// `$proxy_add_x_forwarded_for`: `X-Forwarded-For` as received, with the client appended.
+    AddForwardedFor,
     /// `$host`: the request's host without port, in lower case.
     Host,
     /// `$http_host`: the field as received.
@@ -141,10 +146,13 @@ pub struct Made<'a> {
 
 impl SendHost {
     /// The value to send; `received` is the host of the request (authority of the target, else `Host`).
-    pub fn value(&self, received: Option<&HeaderValue>) -> HeaderValue {
+    pub fn value(&self, received: Option<&HeaderValue>, made: &Made<'_>) -> HeaderValue {
         match self {
             Self::Received { absent } => received.unwrap_or(absent).clone(),
             Self::Fixed(host) => host.clone(),
+            Self::Made(parts, absent) => {
+                put_together(parts, made).unwrap_or_else(|| absent.clone())
+            }
         }
     }
 }
@@ -152,34 +160,44 @@ impl SendHost {
 impl SetHeader {
     /// The value for this request; `None` removes the field, as an empty value does in nginx.
     pub fn value(&self, made: &Made<'_>) -> Option<HeaderValue> {
-        let parts = match self {
-            Self::Remove => return None,
-            Self::Fixed(value) => return Some(value.clone()),
-            Self::Made(parts) => parts,
-        };
-        let mut bytes = Vec::with_capacity(64);
-        for part in parts {
-            let received = |name| made.headers.get(name).map(HeaderValue::as_bytes);
-            match part {
-                Value::Text(text) => bytes.extend_from_slice(text.as_bytes()),
-                Value::RemoteAddr => bytes.extend_from_slice(made.client.to_string().as_bytes()),
-                Value::Host => bytes.extend(made.host.bytes().map(|b| b.to_ascii_lowercase())),
-                Value::HttpHost => bytes.extend_from_slice(received(&HOST).unwrap_or_default()),
-                Value::Scheme => {
-                    bytes.extend_from_slice(if made.secure { b"https" } else { b"http" });
-                }
-                Value::ServerAddr => {
-                    bytes.extend_from_slice(made.local.ip().to_string().as_bytes());
-                }
-                Value::ServerPort => {
-                    bytes.extend_from_slice(made.local.port().to_string().as_bytes());
-                }
-                Value::RequestUri => bytes.extend_from_slice(made.target.as_bytes()),
-                Value::Field(name) => bytes.extend_from_slice(received(name).unwrap_or_default()),
-            }
+        match self {
+            Self::Remove => None,
+            Self::Fixed(value) => Some(value.clone()),
+            Self::Made(parts) => put_together(parts, made),
         }
-        (!bytes.is_empty()).then(|| made_of_parts(bytes))
     }
+}
+
+fn put_together(parts: &[Value], made: &Made<'_>) -> Option<HeaderValue> {
+    let mut bytes = Vec::with_capacity(64);
+    for part in parts {
+        let received = |name| made.headers.get(name).map(HeaderValue::as_bytes);
+        match part {
+            Value::Text(text) => bytes.extend_from_slice(text.as_bytes()),
+            Value::RemoteAddr => {
+                bytes.extend_from_slice(AddressText::new(made.client).as_bytes());
+            }
+            Value::AddForwardedFor => {
+                let before = made.headers.get_all(X_FORWARDED_FOR);
+                let client = AddressText::new(made.client);
+                bytes.extend(list_with(before.iter(), client.as_bytes()));
+            }
+            Value::Host => bytes.extend(made.host.bytes().map(|b| b.to_ascii_lowercase())),
+            Value::HttpHost => bytes.extend_from_slice(received(&HOST).unwrap_or_default()),
+            Value::Scheme => {
+                bytes.extend_from_slice(if made.secure { b"https" } else { b"http" });
+            }
+            Value::ServerAddr => {
+                bytes.extend_from_slice(AddressText::new(made.local.ip()).as_bytes());
+            }
+            Value::ServerPort => {
+                bytes.extend_from_slice(made.local.port().to_string().as_bytes());
+            }
+            Value::RequestUri => bytes.extend_from_slice(made.target.as_bytes()),
+            Value::Field(name) => bytes.extend_from_slice(received(name).unwrap_or_default()),
+        }
+    }
+    (!bytes.is_empty()).then(|| made_of_parts(bytes))
 }
 
 impl ProxyPass {

@@ -210,6 +210,55 @@ fn a_client_that_has_said_all_it_has_to_say_is_still_answered() {
 }
 
 #[test]
+fn nginx_variables_in_request_fields() {
+    let peer = Peer::saying("x");
+    let proxy = Proxy::start(&format!(
+        "x_forwarded = false\n[[server]]\n[[server.location]]\npath = \"/\"\nproxy_pass = \"http://{}\"\nproxy_set_header = [\"Host: $host\", \"X-Forwarded-For: $proxy_add_x_forwarded_for\", \"X-Real-IP: $remote_addr\", \"X-Forwarded-Proto: $scheme\", \"X-Asked: $http_host$request_uri\"]\n",
+        peer.address
+    ));
+    for (received, sent) in [
+        ("", "127.0.0.1"),
+        ("X-Forwarded-For: 1.1.1.1\r\n", "1.1.1.1, 127.0.0.1"),
+    ] {
+        let mut client = proxy.connect();
+        client.send(format!(
+            "GET /a?b HTTP/1.1\r\nHost: Shop.test:81\r\n{received}\r\n"
+        ));
+        assert_eq!(client.response().status, 200);
+        let seen = peer.seen();
+        let request = seen.last().expect("a request");
+        for (name, value) in [
+            ("host", "shop.test"),
+            ("x-forwarded-for", sent),
+            ("x-real-ip", "127.0.0.1"),
+            ("x-forwarded-proto", "http"),
+            ("x-asked", "Shop.test:81/a?b"),
+        ] {
+            assert_eq!(request.field(name).as_deref(), Some(value), "{name}");
+        }
+    }
+}
+
+#[test]
+fn x_forwarded_says_which_fields_are_written() {
+    for (setting, expected) in [
+        ("true", ["for", "proto", "host"].as_slice()),
+        ("false", &[]),
+        ("[\"for\"]", &["for"]),
+        ("\"proto,host\"", &["proto", "host"]),
+    ] {
+        let peer = Peer::saying("x");
+        let proxy = Proxy::before(&[&peer], &format!("x_forwarded = {setting}\n"));
+        assert_eq!(proxy.get("/").status, 200);
+        let request = &peer.seen()[0];
+        for name in ["for", "proto", "host"] {
+            let there = request.field(&format!("x-forwarded-{name}")).is_some();
+            assert_eq!(there, expected.contains(&name), "{setting}: {name}");
+        }
+    }
+}
+
+#[test]
 fn many_pipelined_requests_are_all_answered() {
     let proxy =
         Proxy::start("[[server]]\n[[server.location]]\npath = \"/\"\nreturn = \"200 pong\"\n");

@@ -50,6 +50,7 @@ pub(super) fn set_header(path: &str, text: &str, upstream: &str) -> Result<SetHe
 fn variable(path: &str, name: &str, upstream: &str) -> Result<Value> {
     Ok(match name {
         "remote_addr" => Value::RemoteAddr,
+        "proxy_add_x_forwarded_for" => Value::AddForwardedFor,
         "host" => Value::Host,
         "http_host" => Value::HttpHost,
         "proxy_host" => Value::Text(upstream.into()),
@@ -67,7 +68,7 @@ fn variable(path: &str, name: &str, upstream: &str) -> Result<Value> {
                     return refuse(
                         path,
                         format!(
-                            "${name} is unknown; use $remote_addr, $host, $http_host, $proxy_host, $scheme, $server_addr, $server_port, $request_uri or $http_NAME (X-Forwarded-For is appended by itself, see x_forwarded)"
+                            "${name} is unknown; use $remote_addr, $proxy_add_x_forwarded_for, $host, $http_host, $proxy_host, $scheme, $server_addr, $server_port, $request_uri or $http_NAME"
                         ),
                     );
                 }

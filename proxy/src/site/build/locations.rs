@@ -309,11 +309,11 @@ impl Maker<'_> {
         Ok(match written {
             SetHeader::Fixed(host) => SendHost::Fixed(host),
             SetHeader::Made(parts) if *parts == [Value::HttpHost] => SendHost::Received { absent },
-            SetHeader::Made(parts) if *parts == [Value::Host] => SendHost::Received { absent },
-            SetHeader::Made(_) | SetHeader::Remove => {
+            SetHeader::Made(parts) => SendHost::Made(parts, absent),
+            SetHeader::Remove => {
                 return refuse(
                     self.at("proxy_set_header"),
-                    "Host can be $http_host, $proxy_host or text",
+                    "an HTTP/1.1 request needs a Host; write $http_host, $host, $proxy_host or text",
                 );
             }
         })
