@@ -11,6 +11,7 @@
 //!                        │
 //!   manager.rs           ▼         the contract: create find change_id commit remove run status
 //!     manager/standard.rs          in memory
+//!     manager/msm.rs, msm/         what memcached-session-manager keeps in its nodes: settings, names, bytes; pure
 //!
 //!   java.rs, java/                 Java's object streams, for sessions that Java servers share; pure
 //! ```

@@ -1,5 +1,6 @@
 //! Who keeps the sessions of one context of this node: the contract, and one file per way to do it.
 
+pub mod msm;
 pub mod standard;
 
 use std::future::Future;

@@ -226,6 +226,18 @@ impl SessionId {
         text
     }
 
+    /// The same session on another memcached node; `None`: on none.
+    pub fn with_node(&self, node: Option<&str>) -> Result<Self, SuffixError> {
+        let suffix = Suffix::new(node, self.suffix.route())?;
+        Ok(Self { suffix, ..*self })
+    }
+
+    /// The same session with another route.
+    pub fn with_route(&self, route: Option<&str>) -> Result<Self, SuffixError> {
+        let suffix = Suffix::new(self.suffix.node(), route)?;
+        Ok(Self { suffix, ..*self })
+    }
+
     /// Whether `asked` is this very id, suffix included.
     pub fn is(&self, asked: &AskedId<'_>) -> bool {
         self.key == asked.key
@@ -303,6 +315,15 @@ impl<'a> AskedId<'a> {
             || route.is_some_and(|r| !is_label(r.as_bytes(), true));
         (!wrong).then_some(Self { key, node, route })
     }
+
+    /// The id with this very suffix. Only for an id under which a session was found: suffixes that clients made up would
+    /// use up what a process can know of them.
+    pub fn confirmed(&self) -> Result<SessionId, SuffixError> {
+        Ok(SessionId {
+            key: self.key,
+            suffix: Suffix::new(self.node, self.route)?,
+        })
+    }
 }
 
 fn is_label(label: &[u8], hyphens: bool) -> bool {
@@ -344,6 +365,28 @@ mod tests {
             assert_eq!(id.to_string(), text);
             assert!(id.is(&asked));
         }
+    }
+
+    #[test]
+    fn node_and_route_change_and_the_session_stays() {
+        let asked = AskedId::parse(b"47A70B5E441B8E80873DDC35E0D36EC1-n2.WEB1").expect("an id");
+        let id = asked.confirmed().expect("labels");
+        for (changed, text) in [
+            (
+                id.with_node(Some("n1")),
+                "47A70B5E441B8E80873DDC35E0D36EC1-n1.WEB1",
+            ),
+            (id.with_node(None), "47A70B5E441B8E80873DDC35E0D36EC1.WEB1"),
+            (
+                id.with_route(Some("WEB2")),
+                "47A70B5E441B8E80873DDC35E0D36EC1-n2.WEB2",
+            ),
+            (id.with_route(None), "47A70B5E441B8E80873DDC35E0D36EC1-n2"),
+        ] {
+            assert_eq!(changed.expect("labels").to_string(), text);
+        }
+        assert!(id.with_node(Some("n-1")).is_err());
+        assert!(id.with_route(Some("a.b")).is_err());
     }
 
     #[test]
