@@ -172,7 +172,7 @@ fn request_fields(bencher: Bencher<'_, '_>, which: &str) {
                 &site.policy,
                 &connection,
                 Some(&host),
-                host.clone(),
+                Some(host.clone()),
             )
         });
 }
