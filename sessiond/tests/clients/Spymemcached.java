@@ -43,16 +43,24 @@ public class Spymemcached {
     }
     MemcachedClient client = new MemcachedClient(builder.build(), AddrUtil.getAddresses(arguments[0]));
     Spymemcached suite = new Spymemcached(client, binary);
-    suite.storage();
-    suite.conditions();
-    suite.counters();
-    suite.many();
-    suite.sizes();
-    suite.sessions();
-    suite.expiry();
-    suite.administration();
-    client.shutdown(5, TimeUnit.SECONDS);
-    System.out.println("all as expected");
+    try {
+      suite.all();
+      System.out.println("all as expected");
+    } finally {
+      // Its thread would keep this process alive.
+      client.shutdown(5, TimeUnit.SECONDS);
+    }
+  }
+
+  private void all() throws Exception {
+    storage();
+    conditions();
+    counters();
+    many();
+    sizes();
+    sessions();
+    expiry();
+    administration();
   }
 
   private void storage() throws Exception {

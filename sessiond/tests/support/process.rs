@@ -76,6 +76,15 @@ impl Program {
         self.child.id()
     }
 
+    /// What it has in memory, in bytes.
+    pub(crate) fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        kilobytes.map_or(0, |kilobytes: usize| kilobytes * 1024)
+    }
+
     /// Sends it a signal.
     pub(crate) fn send(&self, signal: &str) {
         let sent = Command::new("kill")
