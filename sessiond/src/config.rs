@@ -1,6 +1,7 @@
 //! The settings of `sessiond`, under memcached's names where they mean the same.
 
 mod listen;
+mod networks;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use program::{Failure, Size};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use listen::{Interface, Interfaces};
+pub use networks::{Network, Networks};
 
 /// The smallest and the largest that an item may be allowed to grow, as memcached's `-I`.
 const ITEM_SIZE_MAX_RANGE: (Size, Size) = (Size(1 << 10), Size(1 << 30));
@@ -33,6 +35,8 @@ pub struct Config {
     pub port: i32,
     /// The UDP port on the same addresses (`-U`): 0 none, -1 any that is free.
     pub udp_port: i32,
+    /// Networks that get UDP replies of any length; others get no more than is safe with forged addresses.
+    pub udp_trusted: Networks,
     /// A Unix socket in place of TCP and UDP (`-s`); empty: none.
     pub unix_socket: PathBuf,
     /// Who may use the Unix socket, an octal file mode (`-a`).
@@ -117,6 +121,7 @@ impl Default for Config {
             listen: Interfaces::default(),
             port: 11211,
             udp_port: 0,
+            udp_trusted: Networks::loopback(),
             unix_socket: PathBuf::new(),
             unix_mask: UnixMask(0o700),
             listen_backlog: 1024,

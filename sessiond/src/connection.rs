@@ -164,6 +164,16 @@ impl Connection {
         &self.stream
     }
 
+    /// The same, to take what was gathered there.
+    pub(crate) fn stream_mut(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    /// Whether the response that was sent last goes on.
+    pub(crate) fn owes_more(&self) -> bool {
+        self.rest.is_some()
+    }
+
     /// When something last came or went.
     pub(crate) fn last_used(&self) -> UnixTime {
         self.last_used

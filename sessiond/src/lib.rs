@@ -52,6 +52,7 @@ pub mod status;
 pub mod store;
 mod stream;
 mod tls;
+mod udp;
 mod worker;
 
 pub use config::Config;

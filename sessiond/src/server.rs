@@ -15,14 +15,18 @@ use tracing::{info, warn};
 use crate::admin;
 use crate::buffers::Buffers;
 use crate::clock::Clock;
+use crate::command::Executor;
 use crate::config::Config;
+use crate::connection::{Desk, RETRIEVAL_LINE_MAX};
 use crate::listener::accept::{Arrived, Doors};
 use crate::listener::{self, Listener};
 use crate::maintenance::Maintenance;
+use crate::protocol::text::Limits;
 use crate::reload::Reload;
 use crate::status::{Clients, Counters, Figures};
 use crate::store::{Layout, Store};
 use crate::stream::Stream;
+use crate::udp::Datagrams;
 use crate::worker::{Admitted, Mailbox, Work};
 
 /// What a client is told that is one too many.
@@ -36,6 +40,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Listeners {
     /// For clients.
     pub clients: Vec<Listener>,
+    /// For clients without a connection.
+    pub datagrams: Vec<std::net::UdpSocket>,
     /// For health and figures.
     pub admin: Option<std::net::TcpListener>,
     /// What the files say that can be read again while clients are served.
@@ -48,6 +54,7 @@ pub fn bind(config: &Config) -> Result<Listeners, Failure> {
     let opened = listener::open(config)?;
     Ok(Listeners {
         clients: opened.clients,
+        datagrams: opened.datagrams,
         admin: admin
             .map(|address| sockets::bind(address, "--admin or LNMT_ADMIN"))
             .transpose()?,
@@ -65,6 +72,11 @@ pub async fn serve(
 ) -> Result<(), Failure> {
     let addresses: Vec<String> = listeners.clients.iter().map(ToString::to_string).collect();
     let doors = Doors::open(listeners.clients)?;
+    let datagrams = Datagrams::open(
+        listeners.datagrams,
+        config.udp_trusted.clone(),
+        config.item_size_max.bytes(),
+    )?;
     let figures = Arc::new(figures(&config, listeners.reload));
     let stopping = CancellationToken::new();
     let admin = listeners
@@ -94,8 +106,15 @@ pub async fn serve(
             .map(|worker| Arc::clone(&worker.mailbox))
             .collect(),
     };
+    let executor = Executor::new(&figures, &figures.datagrams);
+    let limits = Limits {
+        item_size: config.item_size_max.bytes(),
+        retrieval_line: RETRIEVAL_LINE_MAX,
+    };
+    let desk = Desk::new(executor, limits, 1, &buffers);
     let served = tokio::select! {
         served = acceptor.run() => served,
+        () = datagrams.serve(desk) => Ok(()),
         () = shutdown => Ok(()),
     };
     info!(node = config.node_id, "stopping");
@@ -131,6 +150,7 @@ fn figures(config: &Config, reload: Reload) -> Figures {
         reload,
         store: Arc::new(store),
         clients: Clients::default(),
+        datagrams: Counters::default(),
         workers: (0..config.threads).map(|_| Counters::default()).collect(),
     }
 }

@@ -175,6 +175,8 @@ pub(crate) struct Figures {
     pub(crate) store: Arc<Store>,
     pub(crate) clients: Clients,
     pub(crate) workers: Vec<Counters>,
+    /// The counters of clients without a connection.
+    pub(crate) datagrams: Counters,
 }
 
 impl Figures {
@@ -182,7 +184,7 @@ impl Figures {
     pub(crate) fn status(&self) -> Status {
         let usage = self.store.usage();
         let mut commands = Totals::default();
-        for counters in &self.workers {
+        for counters in self.workers.iter().chain([&self.datagrams]) {
             commands.add(counters);
         }
         let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
@@ -211,7 +213,7 @@ impl Figures {
         self.store.reset_counters();
         self.clients.total.store(0, Ordering::Relaxed);
         self.clients.refused.store(0, Ordering::Relaxed);
-        for counters in &self.workers {
+        for counters in self.workers.iter().chain([&self.datagrams]) {
             counters.reset();
         }
     }

@@ -7,6 +7,7 @@ use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 
 use crate::tls::{Certificates, Session};
+use crate::udp::Exchange;
 
 /// A connected socket that does not block.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(crate) enum Stream {
     Plain(OwnedFd),
     /// TLS on it.
     Tls(Box<Session>),
+    /// A datagram, which is all there is.
+    Datagram(Box<Exchange>),
 }
 
 impl Stream {
@@ -33,13 +36,14 @@ impl Stream {
                 Ok(read)
             }
             Self::Tls(session) => session.receive(into),
+            Self::Datagram(exchange) => Ok(exchange.receive(into)),
         }
     }
 
     /// Whether there is something to receive that the readiness of the socket does not announce.
     pub(crate) fn has_more(&self) -> bool {
         match self {
-            Self::Plain(_) => false,
+            Self::Plain(_) | Self::Datagram(_) => false,
             Self::Tls(session) => session.has_more(),
         }
     }
@@ -47,7 +51,7 @@ impl Stream {
     /// Sends what [`Stream::send`] took and the socket did not; false when it does not take all of it now.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         match self {
-            Self::Plain(_) => Ok(true),
+            Self::Plain(_) | Self::Datagram(_) => Ok(true),
             Self::Tls(session) => session.flush(),
         }
     }
@@ -63,6 +67,7 @@ impl Stream {
                 }
             }),
             Self::Tls(session) => session.send(pieces),
+            Self::Datagram(exchange) => exchange.send(pieces),
         }
     }
 }
@@ -72,6 +77,7 @@ impl AsFd for Stream {
         match self {
             Self::Plain(socket) => socket.as_fd(),
             Self::Tls(session) => session.as_fd(),
+            Self::Datagram(exchange) => exchange.as_fd(),
         }
     }
 }

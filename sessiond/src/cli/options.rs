@@ -38,6 +38,13 @@ pub(super) const PROGRAM: Program = Program {
         .short('U')
         .group(LISTENING),
         Setting::new(
+            "udp_trusted",
+            Kind::List,
+            "NETWORKS",
+            "Who gets UDP replies of any length; others get at most three times what they sent [127.0.0.0/8,::1]",
+        )
+        .group(LISTENING),
+        Setting::new(
             "listen",
             Kind::List,
             "ADDR",

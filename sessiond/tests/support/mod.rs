@@ -88,6 +88,8 @@ impl Drop for Node {
 /// The real memcached, on a free port; killed when dropped.
 pub(crate) struct Memcached {
     pub(crate) address: SocketAddr,
+    /// Where it takes datagrams, when started with `-U -1`.
+    pub(crate) udp: Option<SocketAddr>,
     child: Child,
 }
 
@@ -115,13 +117,18 @@ impl Memcached {
             skipped("memcached is not installed (apt-get install memcached)");
             return None;
         };
-        let port = until("memcached names its port", || {
-            let text = std::fs::read_to_string(&ports).ok()?;
-            text.strip_prefix("TCP INET: ")?.trim().parse().ok()
+        let told = until("memcached names its ports", || {
+            std::fs::read_to_string(&ports).ok()
         });
         let _ = std::fs::remove_file(&ports);
+        let address = |kind| {
+            let port = told.lines().find_map(|line| line.strip_prefix(kind))?;
+            let port = port.trim().parse().expect("a port");
+            Some(SocketAddr::from(([127, 0, 0, 1], port)))
+        };
         Some(Self {
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            address: address("TCP INET: ").expect("open"),
+            udp: address("UDP INET: "),
             child,
         })
     }
