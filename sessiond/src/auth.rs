@@ -54,6 +54,9 @@ pub(crate) struct Standing {
     pub(crate) authenticated: bool,
     /// It has begun to, and may go on with a step.
     pub(crate) begun: bool,
+    /// It has once come to the end; the next try fails then, and only the one after it may be good (Cyrus SASL, which
+    /// memcached uses, has to forget the first).
+    pub(crate) ended: bool,
 }
 
 /// What a client says to the mechanism, as RFC 4616 lays it out; `None` if it is not that. To act for somebody else than

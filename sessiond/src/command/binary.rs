@@ -238,24 +238,27 @@ impl Executor<'_> {
             return asked.failed(Status::InvalidArguments);
         };
         standing.authenticated = false;
-        let is_known = match step.is_step {
-            true => standing.begun,
-            false => mechanism.eq_ignore_ascii_case(auth::MECHANISM.as_bytes()),
-        };
+        let is_known = mechanism.eq_ignore_ascii_case(auth::MECHANISM.as_bytes());
         if is_known && !step.is_step && step.credentials == Some(b"") {
             standing.begun = true;
             return asked.failed(Status::AuthContinue);
         }
         let credentials = step.credentials.and_then(auth::plain);
-        standing.authenticated =
-            is_known && credentials.is_some_and(|(user, password)| users.check(user, password));
-        self.count_authentication(standing.authenticated);
-        if standing.authenticated {
-            // What was begun is over.
-            standing.begun = false;
+        let may = match step.is_step {
+            true => standing.begun,
+            false => is_known,
+        };
+        let is_good = may
+            && !standing.ended
+            && credentials.is_some_and(|(user, password)| users.check(user, password));
+        if !step.is_step {
+            (standing.begun, standing.ended) = (is_good, false);
+        }
+        self.count_authentication(is_good);
+        if is_good {
+            (standing.authenticated, standing.ended) = (true, true);
             asked.tell(AUTHENTICATED);
         } else {
-            standing.begun &= step.is_step;
             asked.failed(Status::AuthFailure);
         }
     }

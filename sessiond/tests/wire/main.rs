@@ -1,48 +1,109 @@
-//! Bytes sent and bytes expected, told in `tests/wire/*.txt`, against ours and against the real memcached: what the
-//! scripts say is what memcached does, and ours does the same.
+//! Bytes sent and bytes expected, told in scripts, against ours and against the real memcached: what the scripts say is
+//! what memcached does, and ours does the same.
+//!
+//! ```text
+//!   wire/*.txt          text protocol, meta commands            open server
+//!   wire/binary/*.txt   binary protocol (packet.rs)             open server
+//!   wire/sasl/*.txt     binary protocol                         -S
+//!   wire/login/*.txt    text protocol                           -Y
+//!   wire/only-*/*.txt   a protocol where the other is spoken    -B binary, -B ascii
+//!   wire/ours/*.txt     what memcached does not do, on purpose  open server, ours alone
+//! ```
 //!
 //! A script is a list of cases between blank lines; each has a title, a new connection and an empty store.
 //! `> line` is sent with CR LF, `>> bytes` without; `< line` is expected with CR LF, and nothing else may come.
 //! A case that fails is played once more: the second may have changed between two lines, and with it the time left.
 //! `! closed` expects the other side to close. Escapes: `\r \n \t \0 \\ \xHH`, `{x*250}` for a repetition,
 //! `{name}` in what is expected for a number: any at first, the same afterwards, and in what is sent.
+//! `>b` sends a packet, `<b` expects one, `<b* NAME...` expects packets of stat up to the empty one, these
+//! names among them (`NAME=VALUE` with this value).
 
+mod packet;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use packet::Reply;
 use sessiond::Config;
-use support::{Memcached, Node, connect};
-
-/// Asked at the end of a case, to see that nothing else was sent.
-const LAST_WORDS: &[u8] = b"delete the-end\r\n";
-const LAST_ANSWER: &str = "NOT_FOUND";
+use sessiond::config::Protocol;
+use support::{Memcached, Node, connect, guarded};
 
 #[test]
 fn sessiond_answers_as_the_scripts_say() {
     let node = Node::start(Config::default());
-    for script in scripts() {
+    for script in ["", "binary", "ours"].into_iter().flat_map(scripts) {
         script.run(node.address);
     }
 }
 
 #[test]
 fn memcached_answers_as_the_scripts_say() {
-    let Some(memcached) = Memcached::start() else {
-        return;
-    };
-    for script in scripts() {
-        script.run(memcached.address);
+    if let Some(memcached) = Memcached::start() {
+        for script in ["", "binary"].into_iter().flat_map(scripts) {
+            script.run(memcached.address);
+        }
+    }
+}
+
+#[test]
+fn sessiond_lets_in_whom_the_scripts_let_in() {
+    let (node, _folder) = guarded::sessiond_with_sasl();
+    run("sasl", node.address);
+    let (node, _folder) = guarded::sessiond_with_login();
+    run("login", node.address);
+}
+
+#[test]
+fn memcached_lets_in_whom_the_scripts_let_in() {
+    if let Some((memcached, _folder)) = guarded::memcached_with_sasl() {
+        run("sasl", memcached.address);
+    }
+    if let Some((memcached, _folder)) = guarded::memcached_with_login() {
+        run("login", memcached.address);
+    }
+}
+
+#[test]
+fn sessiond_speaks_what_the_scripts_speak() {
+    for (protocol, folder) in [
+        (Protocol::Binary, "only-binary"),
+        (Protocol::Ascii, "only-ascii"),
+    ] {
+        let node = Node::start(Config {
+            protocol,
+            ..Config::default()
+        });
+        run(folder, node.address);
+    }
+}
+
+#[test]
+fn memcached_speaks_what_the_scripts_speak() {
+    for (protocol, folder) in [("binary", "only-binary"), ("ascii", "only-ascii")] {
+        if let Some(memcached) = Memcached::start_with(&["-B", protocol], &[]) {
+            run(folder, memcached.address);
+        }
+    }
+}
+
+/// Plays the scripts of a folder.
+fn run(folder: &str, address: SocketAddr) {
+    for script in scripts(folder) {
+        script.run(address);
     }
 }
 
 struct Script {
     name: String,
     cases: Vec<Case>,
+    /// Whether everybody may empty the store.
+    is_open: bool,
 }
 
 struct Case {
@@ -54,13 +115,20 @@ enum Step {
     Send(String),
     Expect(String),
     ExpectClosed,
+    SendPacket(String),
+    ExpectPacket(String),
+    ExpectFigures(String),
 }
 
-fn scripts() -> Vec<Script> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/wire");
+/// The scripts of a folder; "" for those of the text protocol.
+fn scripts(folder: &str) -> Vec<Script> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/wire")
+        .join(folder);
     let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
         .expect("the scripts")
         .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|end| end == "txt"))
         .collect();
     paths.sort();
     assert!(!paths.is_empty());
@@ -72,7 +140,8 @@ impl Script {
         let text = std::fs::read_to_string(path).expect("readable");
         let cases = text.split("\n\n").filter(|case| !case.trim().is_empty());
         Self {
-            name: path.file_stem().expect("a name").to_string_lossy().into(),
+            name: path.display().to_string(),
+            is_open: !["sasl", "login", "only-binary"].contains(&folder(path)),
             cases: cases.map(Case::read).collect(),
         }
     }
@@ -87,15 +156,24 @@ impl Script {
     }
 
     fn play(&self, case: &Case, address: SocketAddr) {
-        let mut stream = connect(address);
-        support::exchange(&mut stream, b"flush_all\r\n", "OK\r\n");
+        if self.is_open {
+            let mut stream = connect(address);
+            support::exchange(&mut stream, b"flush_all\r\n", "OK\r\n");
+        }
         let mut play = Play {
-            stream,
+            stream: connect(address),
             place: format!("{}: {}", self.name, case.title),
+            is_open: self.is_open,
             numbers: HashMap::new(),
         };
         play.all(&case.steps);
     }
+}
+
+/// The name of the folder that a script is in.
+fn folder(path: &Path) -> &str {
+    let folder = path.parent().and_then(Path::file_name);
+    folder.and_then(OsStr::to_str).expect("a name")
 }
 
 impl Case {
@@ -109,6 +187,9 @@ impl Case {
                 ">" => steps.push(Step::Send(format!("{rest}\\r\\n"))),
                 ">>" => steps.push(Step::Send(rest.to_owned())),
                 "<" => steps.push(Step::Expect(rest.to_owned())),
+                ">b" => steps.push(Step::SendPacket(rest.to_owned())),
+                "<b" => steps.push(Step::ExpectPacket(rest.to_owned())),
+                "<b*" => steps.push(Step::ExpectFigures(rest.to_owned())),
                 "!" if rest == "closed" => steps.push(Step::ExpectClosed),
                 _ => panic!("not a step: {line}"),
             }
@@ -122,6 +203,8 @@ impl Case {
 struct Play {
     stream: TcpStream,
     place: String,
+    /// Whether everybody is served.
+    is_open: bool,
     numbers: HashMap<String, String>,
 }
 
@@ -142,11 +225,72 @@ impl Play {
                     assert_eq!(read, 0, "{}: it is not closed", self.place);
                     open = false;
                 }
+                Step::SendPacket(text) => {
+                    let bytes = packet::request(text, self);
+                    self.stream.write_all(&bytes).expect("it reads");
+                }
+                Step::ExpectPacket(text) => {
+                    let reply = self.packet(text);
+                    let expected = Reply::expected(text, &reply, self);
+                    assert_eq!(reply, expected, "{}: {text}", self.place);
+                }
+                Step::ExpectFigures(names) => self.expect_figures(names),
             }
         }
         if open {
-            self.stream.write_all(LAST_WORDS).expect("it reads");
-            self.expect(LAST_ANSWER);
+            self.last_words(steps);
+            // What was not expected would come before the end.
+            let place = &self.place;
+            self.stream.shutdown(Shutdown::Write).expect("open");
+            let mut rest = Vec::new();
+            self.stream.read_to_end(&mut rest).expect(place);
+            assert_eq!(rest.escape_ascii().to_string(), "", "{place}: too much");
+        }
+    }
+
+    /// Shows that the other side is in step: it answers what comes next.
+    fn last_words(&mut self, steps: &[Step]) {
+        let is_packet = |step: &Step| matches!(step, Step::SendPacket(_));
+        if steps.iter().any(is_packet) {
+            let packet = packet::request("version opaque=4711", self);
+            self.stream.write_all(&packet).expect("it reads");
+            let expected = "version value=1.6.18 opaque=4711";
+            let reply = self.packet(expected);
+            assert_eq!(
+                reply,
+                Reply::expected(expected, &reply, self),
+                "{}",
+                self.place
+            );
+        } else if self.is_open {
+            self.stream
+                .write_all(b"delete the-end\r\n")
+                .expect("it reads");
+            self.expect("NOT_FOUND");
+        }
+    }
+
+    /// The next packet, where this is expected.
+    fn packet(&mut self, expected: &str) -> Reply {
+        let reply = Reply::read(&mut self.stream);
+        reply.unwrap_or_else(|error| panic!("{}: {error}, not `{expected}`", self.place))
+    }
+
+    fn expect_figures(&mut self, names: &str) {
+        let mut found = Vec::new();
+        loop {
+            let reply = self.packet(names);
+            if reply.is_last_figure() {
+                break;
+            }
+            found.push(reply.figure());
+        }
+        for name in names.split(' ').filter(|name| !name.is_empty()) {
+            let named = |(figure, value): &(String, String)| match name.split_once('=') {
+                Some((name, wanted)) => figure == name && value == wanted,
+                None => figure == name,
+            };
+            assert!(found.iter().any(named), "{name} in {found:?}");
         }
     }
 
