@@ -36,6 +36,11 @@ impl Clock {
         UnixTime(u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 
+    /// The time since 1970, as exact as it is to be had.
+    pub(crate) fn since_1970(&self) -> Duration {
+        Duration::from_secs(self.started_unix).saturating_add(self.started.elapsed())
+    }
+
     /// Whole seconds since the start.
     pub(crate) fn uptime_seconds(&self) -> u64 {
         self.passed.load(Ordering::Relaxed)

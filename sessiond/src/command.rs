@@ -1,13 +1,18 @@
 //! A request on the store gives a response: the only room that knows both the protocol and the store.
 
+mod admin;
 mod binary;
+mod dump;
 mod meta;
+mod stats;
+mod watched;
 
 use crate::auth::Standing;
 use crate::clock::Clock;
 use bytes::Bytes;
 
 use crate::protocol::output::Output;
+use crate::protocol::text::admin::Subjects;
 use crate::protocol::{
     Direction, Exptime, Request, Response, Retrieve, Store as StoreRequest, StoreMode, text,
 };
@@ -15,6 +20,13 @@ use crate::status::{Counters, Figures};
 use crate::store::{
     Change, Condition, Data, Deleted, Expiry, Item, Stored, Uncounted, UnixTime, Value,
 };
+
+pub(crate) use dump::Dump;
+
+/// What is told where flush_all is forbidden (memcached's `-F`).
+const NO_FLUSH: &str = "CLIENT_ERROR flush_all not allowed";
+
+const BAD_EXPTIME: &str = "CLIENT_ERROR invalid exptime argument";
 
 /// The version of memcached whose behaviour this is: what clients that ask for it want to know.
 const VERSION: &str = "1.6.18";
@@ -29,6 +41,8 @@ pub(crate) struct Executor<'a> {
     pub(crate) figures: &'a Figures,
     /// This worker's counters.
     pub(crate) counters: &'a Counters,
+    /// The descriptor of the client's socket.
+    pub(crate) descriptor: i32,
     /// The buffer that the value of the next request is in, if the store may keep it.
     block: Option<&'a Bytes>,
     /// Whether there is no memory for the value of the next request.
@@ -36,7 +50,7 @@ pub(crate) struct Executor<'a> {
 }
 
 /// How far a request has got.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Progress<'a> {
     /// It is done.
     Done,
@@ -46,6 +60,10 @@ pub(crate) enum Progress<'a> {
     Refused,
     /// There is more to send: go on with this when what was written so far is on its way.
     More(Retrieve<'a>),
+    /// The answer is a walk through the store: go on with this, step by step ([`Executor::go_on`]).
+    Dump(Box<Dump>),
+    /// The connection is to carry what the client wants to see from now on.
+    Watch(Subjects),
 }
 
 impl<'a> Executor<'a> {
@@ -54,6 +72,7 @@ impl<'a> Executor<'a> {
         Self {
             figures,
             counters,
+            descriptor: 0,
             block: None,
             no_room: false,
         }
@@ -90,10 +109,8 @@ impl Executor<'_> {
         let now = self.clock().now();
         let (response, noreply) = match request {
             Request::Retrieve(retrieve) => return self.retrieve(retrieve, enough, out, now),
-            Request::Stats { group } => {
-                self.stats(group, out);
-                return Progress::Done;
-            }
+            Request::Stats { words } => return self.stats(words, out),
+            Request::Admin { command, noreply } => return self.administer(command, noreply, out),
             Request::Meta(command) => {
                 self.meta(&command, now, out);
                 return Progress::Done;
@@ -119,7 +136,6 @@ impl Executor<'_> {
                 noreply,
             } => (self.touch(key, exptime, now), noreply),
             Request::FlushAll { delay, noreply } => (self.flush_all(delay, now), noreply),
-            Request::Verbosity { noreply } => (Response::Done, noreply),
             Request::Version => (Response::Version(VERSION), false),
         };
         if !noreply {
@@ -146,12 +162,14 @@ impl Executor<'_> {
         let touch = retrieve.exptime.map(|exptime| self.expiry(exptime, now));
         let mut left = KEYS_AT_ONCE;
         while let Some(key) = retrieve.keys.next() {
+            self.watch_fetch(key, now);
             let found = self.figures.store.get(key, touch, now, |item| {
                 let cas = retrieve.with_cas.then(|| item.unique());
                 text::begin_value(key, item.flags(), item.value().len(), cas, out);
                 send_value(item, out);
             });
             self.count_retrieval(found.is_some(), touch.is_some());
+            self.figures.prefixes.get(key, found.is_some());
             left -= 1;
             if (out.is_full(enough) || left == 0) && !retrieve.keys.is_empty() {
                 return Progress::More(retrieve);
@@ -183,7 +201,7 @@ impl Executor<'_> {
         }
     }
 
-    fn store(&self, store: &StoreRequest<'_>, now: UnixTime) -> Response<'static> {
+    fn store(&self, store: &StoreRequest<'_>, now: UnixTime) -> Response {
         let condition = match store.mode {
             StoreMode::Set => Condition::Always,
             StoreMode::Add => Condition::Absent,
@@ -212,7 +230,11 @@ impl Executor<'_> {
     fn put(&self, key: &[u8], value: Value<'_>, condition: Condition, now: UnixTime) -> Stored {
         let counters = self.counters;
         counters.cmd_set.bump();
+        self.figures.prefixes.set(key);
+        self.watch_fetch(key, now);
+        let expiry = value.expiry;
         let stored = self.figures.store.put(key, value, condition, now);
+        self.watch_store(key, condition, stored, expiry, now);
         let is_cas = matches!(
             condition,
             Condition::Unique(_) | Condition::UniqueOrStale(_)
@@ -222,13 +244,16 @@ impl Executor<'_> {
             Stored::Changed if is_cas => counters.cas_badval.bump(),
             Stored::Absent => counters.cas_misses.bump(),
             Stored::NoRoom => counters.store_no_memory.bump(),
+            Stored::Refused if condition == Condition::Absent => counters.refused_adds.bump(),
             Stored::Stored(_) | Stored::Changed | Stored::Refused => {}
         }
         stored
     }
 
     /// A set that cannot be done drops the old value, so that nobody reads it for the new one.
-    fn too_large(&self, mode: StoreMode, key: &[u8], now: UnixTime) -> Response<'static> {
+    fn too_large(&self, mode: StoreMode, key: &[u8], now: UnixTime) -> Response {
+        self.figures.prefixes.set(key);
+        self.watch_too_large(key, now);
         if mode == StoreMode::Set {
             self.figures.store.delete(key, None, now);
         }
@@ -236,7 +261,7 @@ impl Executor<'_> {
     }
 
     /// Why an item is not taken, and its count.
-    fn refusal(&self) -> Response<'static> {
+    fn refusal(&self) -> Response {
         if self.no_room {
             self.counters.store_no_memory.bump();
             return Response::OutOfMemory;
@@ -253,7 +278,9 @@ impl Executor<'_> {
         }
     }
 
-    fn delete(&self, key: &[u8], now: UnixTime) -> Response<'static> {
+    fn delete(&self, key: &[u8], now: UnixTime) -> Response {
+        self.figures.prefixes.delete(key);
+        self.watch_fetch(key, now);
         let deleted = self.figures.store.delete(key, None, now);
         self.count_delete(deleted);
         match deleted {
@@ -269,19 +296,14 @@ impl Executor<'_> {
         }
     }
 
-    fn arithmetic(
-        &self,
-        direction: Direction,
-        key: &[u8],
-        delta: u64,
-        now: UnixTime,
-    ) -> Response<'static> {
+    fn arithmetic(&self, direction: Direction, key: &[u8], delta: u64, now: UnixTime) -> Response {
         let change = Change {
             up: direction == Direction::Increment,
             delta,
             unique: None,
             initial: None,
         };
+        self.watch_fetch(key, now);
         let store = &self.figures.store;
         let counted = store.count(key, change, now, |number, _| number);
         self.count_arithmetic(direction, counted.err());
@@ -305,14 +327,21 @@ impl Executor<'_> {
         }
     }
 
-    fn touch(&self, key: &[u8], exptime: Exptime, now: UnixTime) -> Response<'static> {
+    fn touch(&self, key: &[u8], exptime: Exptime, now: UnixTime) -> Response {
         let expiry = self.expiry(exptime, now);
+        self.watch_fetch(key, now);
         let found = self.figures.store.get(key, Some(expiry), now, |_| ());
         self.count_touch(found.is_some());
         found.map_or(Response::NotFound, |()| Response::Touched)
     }
 
-    fn flush_all(&self, delay: Exptime, now: UnixTime) -> Response<'static> {
+    fn flush_all(&self, delay: Option<Exptime>, now: UnixTime) -> Response {
+        if self.figures.config.disable_flush_all {
+            return Response::Refused(NO_FLUSH);
+        }
+        let Some(delay) = delay else {
+            return Response::Refused(BAD_EXPTIME);
+        };
         self.counters.cmd_flush.bump();
         let at = match self.expiry(delay, now) {
             Expiry::Never => now,
@@ -320,34 +349,6 @@ impl Executor<'_> {
         };
         self.figures.store.flush(at, now);
         Response::Done
-    }
-
-    fn stats(&self, group: &[u8], out: &mut Vec<u8>) {
-        match group {
-            b"" => {
-                self.general_figures(|name, value| {
-                    text::encode(&Response::Figure { name, value }, out);
-                });
-                text::encode(&Response::End, out);
-            }
-            b"reset" => {
-                self.figures.reset();
-                text::encode(&Response::Reset, out);
-            }
-            _ => text::encode(&Response::Unknown, out),
-        }
-    }
-
-    fn general_figures(&self, mut figure: impl FnMut(&'static str, &str)) {
-        let status = self.figures.status();
-        figure("pid", &status.pid.to_string());
-        figure("uptime", &status.uptime.to_string());
-        figure("time", &status.time.to_string());
-        figure("version", VERSION);
-        figure("pointer_size", &usize::BITS.to_string());
-        for (name, value) in status.figures() {
-            figure(name, &value.to_string());
-        }
     }
 }
 

@@ -17,18 +17,22 @@ mod dialect;
 mod input;
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::auth::Standing;
 use crate::buffers::{Buffers, Held};
-use crate::command::Progress;
+use crate::clients::State;
+use crate::command::{Dump, Progress};
 use crate::protocol::output::Output;
 use crate::protocol::text;
+use crate::protocol::text::admin::Subjects;
 use crate::protocol::{After, Exptime, Keys, Parsed, Retrieve};
 use crate::store::{SHARED_MIN, UnixTime};
 use crate::stream::Stream;
+use crate::watch::Watcher;
 
 pub(crate) use desk::Desk;
 use desk::READ_SIZE;
@@ -43,6 +47,9 @@ pub(crate) const RETRIEVAL_LINE_MAX: usize = 1 << 20;
 
 /// Told before the connection is closed, as memcached does, when there is no memory for the rest of a request.
 const NO_ROOM_TO_READ: &str = "SERVER_ERROR out of memory reading request";
+
+/// Told where there are as many watchers as there may be.
+const TOO_MANY_WATCHERS: &str = "WATCHER_TOO_MANY log watcher limit reached";
 
 /// Who ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +66,18 @@ pub(crate) enum Ended {
     Shutdown,
 }
 
+impl Ended {
+    /// As memcached's `watch connevents` calls it.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Client => "normal",
+            Self::Protocol | Self::Memory => "error",
+            Self::Idle => "idle_timeout",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
 /// What a connection waits for when its turn is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -66,6 +85,8 @@ pub(crate) enum Next {
     Read,
     /// Room to write.
     Write,
+    /// Something to read, or lines for a watcher, which it has just become.
+    Watch,
     /// Its next turn: there is more to execute.
     Turn,
     /// Nothing: it is over.
@@ -88,6 +109,10 @@ pub(crate) struct Connection {
     block: Option<Box<Block>>,
     /// Keys of a retrieval that were not asked for yet.
     rest: Option<Box<Rest>>,
+    /// An answer that is a walk through the store.
+    dump: Option<Box<Dump>>,
+    /// What it carries when its client watches.
+    watcher: Option<Arc<Watcher>>,
     /// Responses that the socket did not take.
     unsent: Option<Box<Output>>,
     /// Close it as soon as everything is sent.
@@ -152,6 +177,8 @@ impl Connection {
             skip: 0,
             block: None,
             rest: None,
+            dump: None,
+            watcher: None,
             unsent: None,
             ending: None,
             held: Held::nothing(buffers),
@@ -171,12 +198,21 @@ impl Connection {
 
     /// Whether the response that was sent last goes on.
     pub(crate) fn owes_more(&self) -> bool {
-        self.rest.is_some()
+        self.rest.is_some() || self.dump.is_some()
     }
 
     /// When something last came or went.
     pub(crate) fn last_used(&self) -> UnixTime {
         self.last_used
+    }
+
+    /// What it does, for those who look.
+    pub(crate) fn state(&self) -> State {
+        match (&self.watcher, &self.unsent) {
+            (Some(_), _) => State::Watch,
+            (None, Some(_)) => State::Write,
+            (None, None) => State::Read,
+        }
     }
 
     /// Does what can be done without waiting, up to the share of one turn. On an error the connection is lost.
@@ -203,7 +239,11 @@ impl Connection {
         if let Some(ended) = self.ending {
             return Ok(Next::Close(ended));
         }
+        if self.watcher.is_some() {
+            return self.watch(desk);
+        }
         let mut left = desk.turn;
+        desk.executor.descriptor = self.stream.as_fd().as_raw_fd();
         let mut next = if self.runnable {
             let input = std::mem::take(&mut self.input);
             self.execute(input, &mut left, desk)?
@@ -334,6 +374,14 @@ impl Connection {
                 self.go_on(rest, desk);
                 continue;
             }
+            if let Some(mut dump) = self.dump.take() {
+                if desk.executor.go_on(&mut dump, &mut desk.output) {
+                    self.dump = Some(dump);
+                    // A step is work enough for a turn.
+                    return Ok(Next::Turn);
+                }
+                continue;
+            }
             self.skip = input.pass_over(self.skip);
             let data = input.rest();
             let Some(first) = data.first() else {
@@ -352,6 +400,12 @@ impl Connection {
                         Progress::Quit => return Ok(Next::Close(Ended::Client)),
                         Progress::Refused => return Ok(Next::Close(Ended::Protocol)),
                         Progress::More(rest) => self.rest = Some(Box::new(Rest::of(rest))),
+                        Progress::Dump(dump) => self.dump = Some(dump),
+                        Progress::Watch(subjects) => {
+                            if self.begin_to_watch(subjects, desk) {
+                                return Ok(Next::Watch);
+                            }
+                        }
                     }
                     if dialect == Dialect::Login && self.standing.authenticated {
                         self.dialect = Some(Dialect::Text);
@@ -379,6 +433,34 @@ impl Connection {
         }
         desk.executor.counters.conn_yields.bump();
         Ok(Next::Turn)
+    }
+
+    /// Whether the client watches from now on, and what it is told.
+    fn begin_to_watch(&mut self, subjects: Subjects, desk: &mut Desk<'_>) -> bool {
+        let watch = &desk.executor.figures.watch;
+        self.watcher = desk.bell.and_then(|bell| watch.join(subjects, bell));
+        let watches = self.watcher.is_some();
+        let line = if watches { "OK" } else { TOO_MANY_WATCHERS };
+        text::encode_line(line, &mut desk.output);
+        watches
+    }
+
+    /// Sends what there is to see. What a watcher says is not listened to.
+    fn watch(&mut self, desk: &mut Desk<'_>) -> io::Result<Next> {
+        let mut unheard = desk.read_buffer();
+        let read = self.read(&mut unheard, desk);
+        desk.take_back(unheard);
+        if read? == Read::End || desk.stopping {
+            return Ok(Next::Close(Ended::Client));
+        }
+        if let Some(watcher) = &self.watcher {
+            let lines = desk.executor.figures.watch.take(watcher);
+            desk.output.extend_from_slice(&lines);
+        }
+        if !self.flush(desk)? {
+            return Ok(self.park(desk));
+        }
+        Ok(Next::Read)
     }
 
     /// Goes on with a retrieval.

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use rustix::process::setpriority_process;
 use tracing::debug;
 
-use crate::buffers::Buffers;
 use crate::status::Figures;
 use crate::store::Maintained;
 
@@ -34,11 +33,10 @@ pub(crate) struct Maintenance {
 
 impl Maintenance {
     /// Starts the thread. The store should be as good as empty: what the process takes by itself is measured now.
-    pub(crate) fn start(figures: &Arc<Figures>, buffers: &Arc<Buffers>) -> io::Result<Self> {
+    pub(crate) fn start(figures: &Arc<Figures>) -> io::Result<Self> {
         let (alive, ended) = channel();
         let work = Work {
             figures: Arc::clone(figures),
-            buffers: Arc::clone(buffers),
             base: resident().unwrap_or(0).max(BASE_MIN),
         };
         work.report();
@@ -64,7 +62,6 @@ impl Drop for Maintenance {
 
 struct Work {
     figures: Arc<Figures>,
-    buffers: Arc<Buffers>,
     /// What the process takes beside items and buffers, in bytes.
     base: usize,
 }
@@ -96,7 +93,7 @@ impl Work {
     }
 
     fn report(&self) {
-        let reserved = self.base.saturating_add(self.buffers.held());
+        let reserved = self.base.saturating_add(self.figures.buffers.held());
         self.figures.store.set_reserved(reserved);
     }
 }

@@ -15,7 +15,7 @@ pub mod text;
 pub const KEY_MAX: usize = 250;
 
 /// What a parser found at the beginning of a buffer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Parsed<'a> {
     /// A whole request. `used` bytes belong to it; when that is more than the buffer holds, the rest is to be thrown
     /// away as it arrives (the value of an item that is too large).
@@ -59,7 +59,7 @@ pub enum After {
 }
 
 /// A request. Keys and values are slices of the buffer it was parsed from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Request<'a> {
     /// get, gets, gat, gats.
     Retrieve(Retrieve<'a>),
@@ -103,22 +103,24 @@ pub enum Request<'a> {
     },
     /// flush_all.
     FlushAll {
-        /// When; 0 and less is now.
-        delay: Exptime,
+        /// When; 0 and less is now; `None` when it is not a number, which only those who may flush are told.
+        delay: Option<Exptime>,
         /// Whether the outcome is told.
         noreply: bool,
     },
-    /// verbosity: accepted, and without effect here.
-    Verbosity {
+    /// cache_memlimit, lru_crawler, watch, ...
+    Admin {
+        /// What is to be done.
+        command: text::admin::Command,
         /// Whether the outcome is told.
         noreply: bool,
     },
     /// version.
     Version,
-    /// stats, with its group; empty for the general figures.
+    /// stats.
     Stats {
-        /// The word after `stats`.
-        group: &'a [u8],
+        /// The words behind it: the group and what belongs to it; none for the general figures.
+        words: &'a [u8],
     },
     /// mg, ms, md, ma, mn, me.
     Meta(meta::Command<'a>),
@@ -227,7 +229,7 @@ impl<'a> Iterator for Keys<'a> {
 
 /// An answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Response<'a> {
+pub enum Response {
     /// The last item of a retrieval, or the last figure, was sent.
     End,
     /// Stored as asked.
@@ -250,19 +252,14 @@ pub enum Response<'a> {
     Number(u64),
     /// The version of memcached whose behaviour this is.
     Version(&'static str),
-    /// A figure.
-    Figure {
-        /// Its name, as memcached's.
-        name: &'static str,
-        /// Its value.
-        value: &'a str,
-    },
     /// incr or decr of what is not a number.
     NotANumber,
     /// The item is larger than one may be.
     TooLarge,
     /// There is no room, and none can be made.
     OutOfMemory,
+    /// It is not done, for the reason that this line tells.
+    Refused(&'static str),
     /// Not understood.
     Unknown,
 }

@@ -3,8 +3,9 @@
 //! One task accepts and hands each connection to the next worker in turn, as memcached does: session managers hold a
 //! few long connections, and turns spread those evenly where `SO_REUSEPORT` would leave it to a hash.
 
-use std::sync::Arc;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::admin;
 use crate::buffers::Buffers;
+use crate::clients::{Client, Clients};
 use crate::clock::Clock;
 use crate::command::Executor;
 use crate::config::Config;
@@ -21,12 +23,15 @@ use crate::connection::{Desk, RETRIEVAL_LINE_MAX};
 use crate::listener::accept::{Arrived, Doors};
 use crate::listener::{self, Listener};
 use crate::maintenance::Maintenance;
+use crate::prefixes::Prefixes;
 use crate::protocol::text::Limits;
 use crate::reload::Reload;
-use crate::status::{Clients, Counters, Figures};
+use crate::status::{Counters, Figures};
 use crate::store::{Layout, Store};
 use crate::stream::Stream;
+use crate::tuning::Tuning;
 use crate::udp::Datagrams;
+use crate::watch::Watch;
 use crate::worker::{Admitted, Mailbox, Work};
 
 /// What a client is told that is one too many.
@@ -77,18 +82,14 @@ pub async fn serve(
         config.udp_trusted.clone(),
         config.item_size_max.bytes(),
     )?;
-    let figures = Arc::new(figures(&config, listeners.reload));
+    let figures = Arc::new(figures(&config, &doors, listeners.reload));
     let stopping = CancellationToken::new();
     let admin = listeners
         .admin
         .map(|listener| admin::start(listener, Arc::clone(&figures), stopping.clone()));
     let admin = admin.transpose()?;
-    let buffers = Arc::new(Buffers::new(
-        config.memory_limit.0.bytes(),
-        config.item_size_max.bytes(),
-    ));
-    let workers = start_workers(&config, &figures, &buffers)?;
-    let maintenance = Maintenance::start(&figures, &buffers)
+    let workers = start_workers(&config, &figures)?;
+    let maintenance = Maintenance::start(&figures)
         .map_err(|e| Failure::environment("cannot start the maintenance thread", e))?;
     info!(
         node = config.node_id,
@@ -111,11 +112,12 @@ pub async fn serve(
         item_size: config.item_size_max.bytes(),
         retrieval_line: RETRIEVAL_LINE_MAX,
     };
-    let desk = Desk::new(executor, limits, 1, &buffers);
+    let desk = Desk::new(executor, limits, 1, &figures.buffers, None);
     let served = tokio::select! {
         served = acceptor.run() => served,
         () = datagrams.serve(desk) => Ok(()),
         () = shutdown => Ok(()),
+        () = figures.told_to_stop.cancelled() => Ok(()),
     };
     info!(node = config.node_id, "stopping");
     stopping.cancel();
@@ -133,25 +135,32 @@ pub async fn serve(
     served
 }
 
-fn figures(config: &Config, reload: Reload) -> Figures {
+fn figures(config: &Config, doors: &Doors, reload: Reload) -> Figures {
     let clock = Clock::start();
+    let memory = config.memory_limit.0.bytes();
+    let item_size_max = config.item_size_max.bytes();
     let store = Store::new(Layout {
-        memory: config.memory_limit.0.bytes(),
-        item_size_max: config.item_size_max.bytes(),
+        memory,
+        item_size_max,
         started: clock.now(),
         evict: !config.disable_evictions,
         cas: !config.disable_cas,
     });
     Figures {
-        node: config.node_id.clone(),
-        max_connections: config.max_connections,
+        listeners: doors.heard(),
         clock,
         policy: Arc::clone(&reload.policy),
         reload,
         store: Arc::new(store),
+        buffers: Arc::new(Buffers::new(memory, item_size_max)),
         clients: Clients::default(),
         datagrams: Counters::default(),
         workers: (0..config.threads).map(|_| Counters::default()).collect(),
+        prefixes: Prefixes::new(&config.prefix_delimiter),
+        watch: Watch::default(),
+        tuning: Mutex::new(Tuning::of(config)),
+        told_to_stop: CancellationToken::new(),
+        config: config.clone(),
     }
 }
 
@@ -189,7 +198,7 @@ impl Acceptor<'_> {
     fn admit(&self, arrived: Arrived) -> Option<Admitted> {
         let clients = &self.figures.clients;
         let (seat, others) = Seat::take(self.figures);
-        if others >= self.figures.max_connections as u64 {
+        if others >= self.figures.config.max_connections as u64 {
             clients.refused.fetch_add(1, Ordering::Relaxed);
             arrived.tell(TOO_MANY);
             return None;
@@ -198,12 +207,22 @@ impl Acceptor<'_> {
         let certificates = self.figures.reload.certificates.as_ref();
         let tls = certificates.filter(|_| arrived.tls);
         // The worker watches the socket with its own event loop.
-        let stream = arrived.into_socket().and_then(|socket| match tls {
-            Some(tls) => Stream::tls(socket, tls),
-            None => Ok(Stream::Plain(socket)),
+        let (peer, listener) = (arrived.peer, Arc::clone(&arrived.listener));
+        let stream = arrived.into_socket().and_then(|socket| {
+            let descriptor = socket.as_raw_fd();
+            let stream = match tls {
+                Some(tls) => Stream::tls(socket, tls)?,
+                None => Stream::Plain(socket),
+            };
+            Ok((stream, descriptor))
         });
         match stream {
-            Ok(stream) => Some(Admitted { stream, seat }),
+            Ok((stream, descriptor)) => {
+                let now = self.figures.clock.now();
+                let client = clients.enter(descriptor, peer, &listener, now);
+                let seat = seat.of(client);
+                Some(Admitted { stream, seat })
+            }
             Err(error) => {
                 warn!(%error, "cannot hand a connection over");
                 None
@@ -214,19 +233,41 @@ impl Acceptor<'_> {
 
 /// A client's place among those connected; given back when dropped, however its connection ends.
 #[derive(Debug)]
-pub(crate) struct Seat(Arc<Figures>);
+pub(crate) struct Seat {
+    figures: Arc<Figures>,
+    client: Option<Arc<Client>>,
+}
 
 impl Seat {
     /// Takes a place; says how many were taken before.
     fn take(figures: &Arc<Figures>) -> (Self, u64) {
         let others = figures.clients.current.fetch_add(1, Ordering::Relaxed);
-        (Self(Arc::clone(figures)), others)
+        let seat = Self {
+            figures: Arc::clone(figures),
+            client: None,
+        };
+        (seat, others)
+    }
+
+    /// The same place, now with a client on it.
+    fn of(mut self, client: Arc<Client>) -> Self {
+        self.client = Some(client);
+        self
+    }
+
+    /// Who has it.
+    pub(crate) fn client(&self) -> Option<&Client> {
+        self.client.as_deref()
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.clients.current.fetch_sub(1, Ordering::Relaxed);
+        let clients = &self.figures.clients;
+        clients.current.fetch_sub(1, Ordering::Relaxed);
+        if let Some(client) = &self.client {
+            clients.leave(client);
+        }
     }
 }
 
@@ -252,11 +293,7 @@ impl Worker {
     }
 }
 
-fn start_workers(
-    config: &Config,
-    figures: &Arc<Figures>,
-    buffers: &Arc<Buffers>,
-) -> Result<Vec<Worker>, Failure> {
+fn start_workers(config: &Config, figures: &Arc<Figures>) -> Result<Vec<Worker>, Failure> {
     let cannot = |e| Failure::environment("cannot start a worker", e);
     let stopping = Arc::new(AtomicBool::new(false));
     let start = |index| {
@@ -268,7 +305,7 @@ fn start_workers(
             idle_timeout: idle_timeout(config),
             grace_period: config.grace_period.into(),
             figures: Arc::clone(figures),
-            buffers: Arc::clone(buffers),
+            buffers: Arc::clone(&figures.buffers),
             mailbox: Arc::clone(&mailbox),
             stopping: Arc::clone(&stopping),
         };

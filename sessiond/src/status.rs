@@ -1,130 +1,26 @@
 //! What a node has done and what it holds: counters that the workers bump, and the figures made of them.
 
-use std::sync::Arc;
+mod counters;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::Policy;
+use crate::buffers::Buffers;
+use crate::clients::Clients;
 use crate::clock::Clock;
+use crate::config::Config;
+use crate::prefixes::Prefixes;
 use crate::reload::Reload;
-use crate::store::Store;
+use crate::store::{Group, Store, Usage};
+use crate::tuning::Tuning;
+use crate::watch::Watch;
 
-/// Declares the counters once: their place, and their name, which is memcached's in `stats`.
-macro_rules! counters {
-    ($($(#[$text:meta])+ $name:ident,)+) => {
-        /// Counters of one worker. Each worker bumps its own, so that they never wait for each other's.
-        #[derive(Debug, Default)]
-        #[repr(align(128))] // two cache lines, the unit that processors prefetch
-        pub(crate) struct Counters {
-            $($(#[$text])+ pub(crate) $name: Counter,)+
-        }
-
-        /// The counters of all workers together, under memcached's names.
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-        pub struct Totals {
-            $($(#[$text])+ pub $name: u64,)+
-        }
-
-        impl Totals {
-            fn add(&mut self, counters: &Counters) {
-                $(self.$name += counters.$name.0.load(Ordering::Relaxed);)+
-            }
-
-            /// Every figure with its name.
-            pub fn figures(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)+].into_iter()
-            }
-        }
-
-        impl Counters {
-            fn reset(&self) {
-                $(self.$name.0.store(0, Ordering::Relaxed);)+
-            }
-        }
-    };
-}
-
-counters! {
-    /// Keys asked for by get, gets, gat, gats.
-    cmd_get,
-    /// Data blocks received, whatever became of them.
-    cmd_set,
-    /// flush_all.
-    cmd_flush,
-    /// Keys touched by touch, gat, gats.
-    cmd_touch,
-    /// Meta commands.
-    cmd_meta,
-    /// Keys found by a retrieval.
-    get_hits,
-    /// Keys not found by a retrieval.
-    get_misses,
-    /// delete of an absent key.
-    delete_misses,
-    /// delete of a present key.
-    delete_hits,
-    /// incr of an absent key.
-    incr_misses,
-    /// incr of a present key.
-    incr_hits,
-    /// decr of an absent key.
-    decr_misses,
-    /// decr of a present key.
-    decr_hits,
-    /// cas on an absent key.
-    cas_misses,
-    /// cas that stored.
-    cas_hits,
-    /// cas with another cas unique than the item's.
-    cas_badval,
-    /// touch, gat, gats of a present key.
-    touch_hits,
-    /// touch, gat, gats of an absent key.
-    touch_misses,
-    /// Stores refused because the item is too large.
-    store_too_large,
-    /// Stores refused because no room could be made.
-    store_no_memory,
-    /// Attempts to authenticate.
-    auth_cmds,
-    /// Attempts to authenticate that failed.
-    auth_errors,
-    /// Times a connection had its share of requests and others were served first.
-    conn_yields,
-    /// Connections closed because nothing moved on them for too long.
-    idle_kicks,
-    /// Bytes received from clients.
-    bytes_read,
-    /// Bytes sent to clients.
-    bytes_written,
-}
-
-/// A number that only grows, until it is reset.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    /// One more.
-    pub(crate) fn bump(&self) {
-        self.add(1);
-    }
-
-    /// So many more.
-    pub(crate) fn add(&self, more: usize) {
-        // Only its worker writes, so a load and a store are enough; a reset at the same moment may be lost.
-        let count = self.0.load(Ordering::Relaxed).wrapping_add(more as u64);
-        self.0.store(count, Ordering::Relaxed);
-    }
-}
-
-/// Clients that are connected, were, and were refused.
-#[derive(Debug, Default)]
-pub(crate) struct Clients {
-    pub(crate) current: AtomicU64,
-    pub(crate) total: AtomicU64,
-    pub(crate) refused: AtomicU64,
-}
+pub(crate) use counters::Counters;
+pub use counters::Totals;
 
 /// What a node holds and has done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -147,39 +43,146 @@ pub struct Status {
     pub total_connections: u64,
     /// Clients refused because there were too many.
     pub rejected_connections: u64,
+    /// What the process may take for items and for what serves them, in bytes.
+    pub limit_maxbytes: u64,
+    /// What of it is not for items now: the process itself and the buffers of its clients.
+    pub reserved_bytes: u64,
+    /// What clients' unfinished requests and unread responses take, in bytes.
+    pub buffer_bytes: u64,
+    /// What is held in the store.
+    #[serde(flatten)]
+    pub items: Items,
+    /// What the commands did.
+    #[serde(flatten)]
+    pub commands: Totals,
+}
+
+/// What is held in the store, and what became of what was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Items {
     /// Items held.
     pub curr_items: u64,
     /// Items stored since the start.
     pub total_items: u64,
     /// What the items cost in memory, in bytes.
     pub bytes: u64,
-    /// What they may cost.
-    pub limit_maxbytes: u64,
     /// Items dropped before their time to make room.
     pub evictions: u64,
-    /// Items found to be expired.
+    /// Those of them that nobody had read.
+    pub evicted_unfetched: u64,
+    /// Those of them that were in use.
+    pub evicted_active: u64,
+    /// Items found to be expired, whoever found them.
     pub expired: u64,
-    /// What the commands did.
-    #[serde(flatten)]
-    pub commands: Totals,
+    /// Those of them that somebody asked for.
+    pub expired_on_access: u64,
+    /// Those of them that nobody had read.
+    pub expired_unfetched: u64,
+    /// Those of them whose memory was wanted for an item that was being stored.
+    pub reclaimed: u64,
+    /// Items that nobody used since they were stored: they go first.
+    pub probation_items: u64,
+    /// What they cost.
+    pub probation_bytes: u64,
+    /// The age of those that go first, in seconds.
+    pub probation_age: u64,
+    /// Items that proved to be in use.
+    pub proven_items: u64,
+    /// What they cost.
+    pub proven_bytes: u64,
+    /// The age of those that go first, in seconds.
+    pub proven_age: u64,
+    /// Values that have a buffer of their own because they are large.
+    pub large_items: u64,
+    /// What they cost.
+    pub large_bytes: u64,
+    /// Memory taken from the system for all of this: segments, table, large values, in bytes.
+    pub store_bytes: u64,
+    /// The part of it that the table is.
+    pub hash_bytes: u64,
+    /// Pieces of memory that items are kept in.
+    pub segments: u64,
+    /// The size of such a piece, in bytes.
+    pub segment_size: u64,
 }
 
-/// Where the figures of a node come from.
+impl Items {
+    /// Expired items that were found neither by those who asked for them nor for want of room.
+    pub(crate) fn expired_in_background(&self) -> u64 {
+        self.expired
+            .saturating_sub(self.expired_on_access)
+            .saturating_sub(self.reclaimed)
+    }
+
+    fn of(usage: &Usage, now: u32) -> Self {
+        let age = |group: &Group| match group.items {
+            0 => 0,
+            _ => now.saturating_sub(group.oldest.0).into(),
+        };
+        Self {
+            curr_items: usage.items,
+            total_items: usage.stored,
+            bytes: usage.bytes,
+            evictions: usage.evicted,
+            evicted_unfetched: usage.evicted_unfetched,
+            evicted_active: usage.evicted_active,
+            expired: usage.expired,
+            expired_on_access: 0,
+            expired_unfetched: usage.expired_unfetched,
+            reclaimed: usage.reclaimed,
+            probation_items: usage.probation.items,
+            probation_bytes: usage.probation.bytes,
+            probation_age: age(&usage.probation),
+            proven_items: usage.proven.items,
+            proven_bytes: usage.proven.bytes,
+            proven_age: age(&usage.proven),
+            large_items: usage.large.items,
+            large_bytes: usage.large.bytes,
+            store_bytes: usage.memory,
+            hash_bytes: usage.table_bytes,
+            segments: usage.segments,
+            segment_size: usage.segment_size,
+        }
+    }
+}
+
+/// A socket that clients connect to.
+#[derive(Debug, Clone)]
+pub(crate) struct Heard {
+    /// Its descriptor.
+    pub(crate) descriptor: i32,
+    /// Its address, as `stats conns` names it.
+    pub(crate) name: Arc<str>,
+}
+
+/// Where the figures of a node come from, and what its commands act on.
 #[derive(Debug)]
 pub(crate) struct Figures {
-    pub(crate) node: String,
-    pub(crate) max_connections: usize,
+    pub(crate) config: Config,
+    /// The listeners.
+    pub(crate) listeners: Vec<Heard>,
     pub(crate) clock: Clock,
     pub(crate) policy: Arc<Policy>,
     pub(crate) reload: Reload,
     pub(crate) store: Arc<Store>,
+    pub(crate) buffers: Arc<Buffers>,
     pub(crate) clients: Clients,
     pub(crate) workers: Vec<Counters>,
     /// The counters of clients without a connection.
     pub(crate) datagrams: Counters,
+    pub(crate) prefixes: Prefixes,
+    pub(crate) watch: Watch,
+    pub(crate) tuning: Mutex<Tuning>,
+    /// Cancelled by the command that stops the node.
+    pub(crate) told_to_stop: CancellationToken,
 }
 
 impl Figures {
+    /// What operators have changed.
+    pub(crate) fn tuning(&self) -> MutexGuard<'_, Tuning> {
+        self.tuning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The figures of this moment.
     pub(crate) fn status(&self) -> Status {
         let usage = self.store.usage();
@@ -188,22 +191,22 @@ impl Figures {
             commands.add(counters);
         }
         let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        let limit = self.tuning().memory_limit;
+        let now = self.clock.now().0;
         Status {
-            node: self.node.clone(),
+            node: self.config.node_id.clone(),
             pid: std::process::id(),
             uptime: self.clock.uptime_seconds(),
-            time: self.clock.now().0,
+            time: now,
             threads: self.workers.len() as u64,
-            max_connections: self.max_connections as u64,
+            max_connections: self.config.max_connections as u64,
             curr_connections: load(&self.clients.current),
             total_connections: load(&self.clients.total),
             rejected_connections: load(&self.clients.refused),
-            curr_items: usage.items,
-            total_items: usage.stored,
-            bytes: usage.bytes,
-            limit_maxbytes: usage.limit,
-            evictions: usage.evicted,
-            expired: usage.expired,
+            limit_maxbytes: limit,
+            reserved_bytes: limit.saturating_sub(usage.limit),
+            buffer_bytes: self.buffers.held() as u64,
+            items: Items::of(&usage, now),
             commands,
         }
     }
@@ -213,29 +216,10 @@ impl Figures {
         self.store.reset_counters();
         self.clients.total.store(0, Ordering::Relaxed);
         self.clients.refused.store(0, Ordering::Relaxed);
+        self.prefixes.reset();
+        self.watch.reset();
         for counters in self.workers.iter().chain([&self.datagrams]) {
             counters.reset();
         }
-    }
-}
-
-impl Status {
-    /// Every figure with memcached's name for it, as `stats` sends them, but pid, time and version.
-    pub fn figures(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let first = [
-            ("max_connections", self.max_connections),
-            ("curr_connections", self.curr_connections),
-            ("total_connections", self.total_connections),
-            ("rejected_connections", self.rejected_connections),
-        ];
-        let last = [
-            ("limit_maxbytes", self.limit_maxbytes),
-            ("threads", self.threads),
-            ("bytes", self.bytes),
-            ("curr_items", self.curr_items),
-            ("total_items", self.total_items),
-            ("evictions", self.evictions),
-        ];
-        first.into_iter().chain(self.commands.figures()).chain(last)
     }
 }

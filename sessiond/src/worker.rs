@@ -20,9 +20,11 @@ use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
 use crate::buffers::Buffers;
+use crate::clients::{Peer, State};
 use crate::command::Executor;
 use crate::connection::{Connection, Desk, Ended, Next, RETRIEVAL_LINE_MAX};
 use crate::protocol::text::Limits;
+use crate::protocol::text::admin::Subjects;
 use crate::server::Seat;
 use crate::status::Figures;
 use crate::store::UnixTime;
@@ -86,14 +88,44 @@ impl Work {
         poller.add(&*self.mailbox, BELL, Interest::Read)?;
         let mut floor = Floor {
             work: self,
-            desk: Desk::new(executor, limits, self.turn, &self.buffers),
+            desk: Desk::new(
+                executor,
+                limits,
+                self.turn,
+                &self.buffers,
+                Some(&self.mailbox),
+            ),
             poller,
             seats: Vec::new(),
             free: Vec::new(),
             again: VecDeque::new(),
+            watchers: Vec::new(),
             taken: 0,
         };
         floor.run()
+    }
+}
+
+impl Work {
+    /// Tells those who watch that a client has come or gone.
+    fn tell_of(&self, seat: &Seat, event: &str, more: std::fmt::Arguments<'_>) {
+        let watch = &self.figures.watch;
+        if !watch.wants(Subjects::CONNECTIONS) {
+            return;
+        }
+        let Some(client) = seat.client() else { return };
+        let cfd = client.descriptor;
+        let (address, port, transport) = match client.peer {
+            Peer::Tcp(address) => (address.ip().to_string(), address.port(), "tcp"),
+            Peer::Unix => (String::new(), 0, "unix"),
+        };
+        watch.tell(
+            Subjects::CONNECTIONS,
+            self.figures.clock.since_1970(),
+            format_args!(
+                "type={event} rip={address} rport={port} transport={transport}{more} cfd={cfd}"
+            ),
+        );
     }
 }
 
@@ -116,6 +148,8 @@ struct Floor<'a> {
     free: Vec<usize>,
     /// Those that have more to execute, longest waiting first.
     again: VecDeque<usize>,
+    /// Those whose clients watch.
+    watchers: Vec<usize>,
     /// How many seats are taken.
     taken: usize,
 }
@@ -125,7 +159,18 @@ struct Seated {
     interest: Interest,
     /// Whether it is listed in `again`.
     waits_for_turn: bool,
-    _seat: Seat,
+    /// The second that its seat knows of.
+    noted: UnixTime,
+    seat: Seat,
+}
+
+impl Seated {
+    /// Shows what its connection does to those who look.
+    fn show(&self, state: State) {
+        if let Some(client) = self.seat.client() {
+            client.set_state(state);
+        }
+    }
 }
 
 impl Floor<'_> {
@@ -150,6 +195,9 @@ impl Floor<'_> {
             }
             if rung {
                 self.collect();
+                for token in self.watchers.clone() {
+                    self.turn(token, false);
+                }
                 if self.work.stopping.load(Ordering::Acquire) && deadline.is_none() {
                     deadline = Some(Instant::now() + self.work.grace_period);
                     self.begin_to_stop();
@@ -194,9 +242,21 @@ impl Floor<'_> {
             return;
         }
         seated.waits_for_turn = false;
+        let now = self.desk.now();
+        if seated.noted != now {
+            seated.noted = now;
+            if let Some(client) = seated.seat.client() {
+                client.used(now);
+            }
+        }
         let interest = match seated.connection.turn(&mut self.desk) {
             Ok(Next::Read) => Interest::Read,
             Ok(Next::Write) => Interest::Write,
+            Ok(Next::Watch) => {
+                self.watchers.push(token);
+                seated.show(State::Watch);
+                Interest::Read
+            }
             Ok(Next::Turn) => {
                 seated.waits_for_turn = true;
                 self.again.push_back(token);
@@ -204,31 +264,35 @@ impl Floor<'_> {
             }
             Ok(Next::Close(ended)) => {
                 debug!(?ended, "connection over");
-                return self.close(token);
+                return self.close(token, ended.reason());
             }
             Err(error) => {
                 debug!(%error, "connection lost");
-                return self.close(token);
+                return self.close(token, "error");
             }
         };
         if interest == seated.interest {
             return;
         }
         seated.interest = interest;
+        seated.show(seated.connection.state());
         let changed = self
             .poller
             .change(seated.connection.stream(), token as u64, interest);
         if let Err(error) = changed {
             warn!(%error, "cannot go on watching a connection");
-            self.close(token);
+            self.close(token, "error");
         }
     }
 
     /// Closes a connection and gives its seat back.
-    fn close(&mut self, token: usize) {
+    fn close(&mut self, token: usize, reason: &str) {
         if let Some(seat) = self.seats.get_mut(token)
-            && seat.take().is_some()
+            && let Some(seated) = seat.take()
         {
+            self.work
+                .tell_of(&seated.seat, "conn_close", format_args!(" reason={reason}"));
+            self.watchers.retain(|watcher| *watcher != token);
             self.free.push(token);
             self.taken = self.taken.saturating_sub(1);
         }
@@ -250,13 +314,18 @@ impl Floor<'_> {
                 connection: Connection::new(admitted.stream, &self.work.buffers, self.desk.now()),
                 interest: Interest::Read,
                 waits_for_turn: false,
-                _seat: admitted.seat,
+                noted: self.desk.now(),
+                seat: admitted.seat,
             });
             match self.seats.get_mut(token) {
                 Some(seat) => *seat = seated,
                 None => self.seats.push(seated),
             }
             self.taken = self.taken.saturating_add(1);
+            if let Some(Some(seated)) = self.seats.get(token) {
+                self.work
+                    .tell_of(&seated.seat, "conn_new", format_args!(""));
+            }
         }
     }
 
@@ -272,12 +341,13 @@ impl Floor<'_> {
         let UnixTime(now) = self.desk.now();
         for token in 0..self.seats.len() {
             if let Some(Some(seated)) = self.seats.get(token)
+                && seated.connection.state() != State::Watch
                 && u64::from(now.saturating_sub(seated.connection.last_used().0))
                     > timeout.as_secs()
             {
                 debug!(ended = ?Ended::Idle, "connection over");
                 self.desk.executor.counters.idle_kicks.bump();
-                self.close(token);
+                self.close(token, Ended::Idle.reason());
             }
         }
     }

@@ -9,6 +9,7 @@ use crate::protocol::output::Output;
 use crate::protocol::{Direction, Exptime, Response as Outcome, StoreMode, text};
 use crate::store::{Change, Condition, Deleted, Expiry, Stored, Uncounted, UnixTime, Value};
 
+use super::stats::Detail;
 use super::{Executor, Progress, VERSION, send_data};
 
 /// What a client is told that has authenticated.
@@ -206,12 +207,25 @@ impl Executor<'_> {
     }
 
     fn binary_stat(&self, asked: &mut Asked<'_>, group: &[u8]) {
+        let detail = |word: &[u8]| Detail::of(word.strip_prefix(b" ").unwrap_or_default());
         match group {
-            b"" => self.general_figures(|name, value| {
-                asked.reply(&Response::Figure(name, value.as_bytes()));
-            }),
             _ if group.starts_with(b"reset") => self.figures.reset(),
-            _ => return asked.failed(Status::NotFound),
+            [b'd', b'e', b't', b'a', b'i', b'l', word @ ..] => match detail(word) {
+                Some(Detail::Dump) => {
+                    let lines = self.detail(Detail::Dump);
+                    asked.reply(&Response::Figure("detailed", &lines));
+                }
+                Some(detail) => drop(self.detail(detail)),
+                None => return asked.failed(Status::InvalidArguments),
+            },
+            _ => {
+                let known = self.figure_group(group, &mut |name, value| {
+                    asked.reply(&Response::Figure(name, value.as_bytes()));
+                });
+                if !known {
+                    return asked.failed(Status::NotFound);
+                }
+            }
         }
         asked.reply(&Response::Figure("", b""));
     }

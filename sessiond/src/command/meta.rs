@@ -46,6 +46,7 @@ impl Executor<'_> {
             vivify: options.vivify.is_some(),
             counts_as_use: !options.no_use,
         };
+        self.watch_fetch(asked.key, asked.now);
         let found = self
             .figures
             .store
@@ -53,6 +54,7 @@ impl Executor<'_> {
                 self.look(asked, held, out);
             });
         let is_found = found.is_some();
+        self.figures.prefixes.get(asked.key, is_found);
         match options.touch {
             Some(_) => self.count_touch(is_found),
             None => self.count_retrieval(is_found, false),
@@ -169,6 +171,8 @@ impl Executor<'_> {
 
     /// Whatever the mode, the old value goes, so that nobody reads it for the new one.
     fn meta_too_large(&self, asked: &Asked<'_>, out: &mut Vec<u8>) {
+        self.figures.prefixes.set(asked.key);
+        self.watch_too_large(asked.key, asked.now);
         self.figures.store.delete(asked.key, None, asked.now);
         text::encode(&self.refusal(), out);
     }
@@ -176,6 +180,8 @@ impl Executor<'_> {
     fn meta_delete(&self, asked: &Asked<'_>, out: &mut Vec<u8>) {
         let options = &asked.command.options;
         let (store, unique, now) = (&self.figures.store, options.unique, asked.now);
+        self.figures.prefixes.delete(asked.key);
+        self.watch_fetch(asked.key, now);
         let deleted = if options.stale {
             let expiry = options.touch.map(|exptime| self.expiry(exptime, now));
             store.make_stale(asked.key, unique, expiry, now)
@@ -200,6 +206,7 @@ impl Executor<'_> {
             initial: options.vivify.map(|_| options.initial),
         };
         let store = &self.figures.store;
+        self.watch_fetch(asked.key, asked.now);
         let counted = store.count(asked.key, change, asked.now, |number, held| {
             self.counted(asked, number, held, out);
         });
@@ -249,6 +256,7 @@ impl Executor<'_> {
             counts_as_use: false,
         };
         let store = &self.figures.store;
+        self.watch_fetch(asked.key, asked.now);
         let found = store.access(asked.key, access, asked.now, |held| {
             let item = held.item();
             let size = item_size(item.key().len(), item.flags(), item.value().len());

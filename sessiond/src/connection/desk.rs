@@ -7,6 +7,7 @@ use crate::command::Executor;
 use crate::protocol::output::Output;
 use crate::protocol::text::Limits;
 use crate::store::UnixTime;
+use crate::worker::{Admitted, Mailbox};
 
 /// Read at once. As memcached's: larger ones leave the processor's nearest cache before they are parsed.
 pub(super) const READ_SIZE: usize = 16 * 1024;
@@ -19,6 +20,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) limits: Limits,
     /// Requests of one connection before others are served (memcached's `-R`).
     pub(crate) turn: usize,
+    /// Wakes this worker; `None` where nobody can be woken, and so nobody watches.
+    pub(crate) bell: Option<&'a Arc<Mailbox<Admitted>>>,
     /// The account of buffers.
     pub(crate) buffers: &'a Arc<Buffers>,
     /// The node stops: what was received is answered, then connections are closed.
@@ -35,11 +38,13 @@ impl<'a> Desk<'a> {
         limits: Limits,
         turn: usize,
         buffers: &'a Arc<Buffers>,
+        bell: Option<&'a Arc<Mailbox<Admitted>>>,
     ) -> Self {
         Self {
             executor,
             limits,
             turn,
+            bell,
             buffers,
             stopping: false,
             output: Output::default(),

@@ -2,13 +2,16 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use program::Failure;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::{Listener, Listening, unix};
+use crate::clients::Peer;
+use crate::status::Heard;
 
 /// The listeners of a node, in an event loop.
 #[derive(Debug)]
@@ -20,6 +23,7 @@ pub(crate) struct Doors {
 
 #[derive(Debug)]
 struct Door {
+    heard: Heard,
     socket: Socket,
     tls: bool,
 }
@@ -37,6 +41,10 @@ enum Socket {
 #[derive(Debug)]
 pub(crate) struct Arrived {
     socket: ClientSocket,
+    /// Where it comes from.
+    pub(crate) peer: Peer,
+    /// The name of the listener that it came to.
+    pub(crate) listener: Arc<str>,
     /// Whether it is to speak TLS.
     pub(crate) tls: bool,
 }
@@ -50,7 +58,9 @@ enum ClientSocket {
 impl Doors {
     /// Puts the listeners into the event loop of this runtime.
     pub(crate) fn open(listeners: Vec<Listener>) -> Result<Self, Failure> {
-        let open = |Listener { socket, tls }| {
+        let open = |listener: Listener| {
+            let name = listener.to_string().into();
+            let Listener { socket, tls } = listener;
             let socket = match socket {
                 Listening::Tcp(socket) => Socket::Tcp(TcpListener::from_std(socket)?),
                 Listening::Unix(socket) => {
@@ -58,13 +68,23 @@ impl Doors {
                     Socket::Unix(UnixListener::from_std(socket)?, file)
                 }
             };
-            Ok(Door { socket, tls })
+            let descriptor = match &socket {
+                Socket::Tcp(socket) => socket.as_raw_fd(),
+                Socket::Unix(socket, _) => socket.as_raw_fd(),
+            };
+            let heard = Heard { descriptor, name };
+            Ok(Door { heard, socket, tls })
         };
         let doors: io::Result<Vec<Door>> = listeners.into_iter().map(open).collect();
         Ok(Self {
             doors: doors.map_err(|e| Failure::environment("cannot use the listening socket", e))?,
             turn: 0,
         })
+    }
+
+    /// What each of them is called.
+    pub(crate) fn heard(&self) -> Vec<Heard> {
+        self.doors.iter().map(|door| door.heard.clone()).collect()
     }
 
     /// The next client. Never completes when there is no listener. Cancel safe.
@@ -82,15 +102,19 @@ impl Doors {
             let accepted = match &door.socket {
                 Socket::Tcp(socket) => socket
                     .poll_accept(context)
-                    .map_ok(|(stream, _)| ClientSocket::Tcp(stream)),
+                    .map_ok(|(stream, address)| (ClientSocket::Tcp(stream), Peer::Tcp(address))),
                 Socket::Unix(socket, _) => socket
                     .poll_accept(context)
-                    .map_ok(|(stream, _)| ClientSocket::Unix(stream)),
+                    .map_ok(|(stream, _)| (ClientSocket::Unix(stream), Peer::Unix)),
             };
             if let Poll::Ready(accepted) = accepted {
                 self.turn = (index + 1) % count;
-                let tls = door.tls;
-                return Poll::Ready(accepted.map(|socket| Arrived { socket, tls }));
+                return Poll::Ready(accepted.map(|(socket, peer)| Arrived {
+                    socket,
+                    peer,
+                    listener: Arc::clone(&door.heard.name),
+                    tls: door.tls,
+                }));
             }
         }
         Poll::Pending

@@ -13,7 +13,7 @@ use crate::number::{signed, unsigned};
 use super::text::{BAD_CHUNK, BAD_LINE, Limits, UNKNOWN, VALUE_MAX, word};
 use super::{After, Direction, Exptime, KEY_MAX, Parsed, Request};
 
-pub use reply::{Code, Debug, Field, Reply};
+pub use reply::{Code, Debug, Field, Reply, encode_get};
 
 /// So many words a line has at most: the command, its key, a length, its flags.
 const WORDS_MAX: usize = 19;

@@ -4,6 +4,8 @@
 //! announced length and CR LF. When a *line* is refused, its data block is not passed over but read as commands, as in
 //! memcached: clients that pipeline see the same replies from both.
 
+pub mod admin;
+
 use std::io::Write;
 
 use crate::number::{signed, unsigned, write_unsigned};
@@ -31,7 +33,6 @@ const BAD_EXPTIME: &str = "CLIENT_ERROR invalid exptime argument";
 const BAD_DELTA: &str = "CLIENT_ERROR invalid numeric delta argument";
 const BAD_DELETE: &str = "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]";
 pub(super) const UNKNOWN: &str = "ERROR";
-const NO_SHUTDOWN: &str = "ERROR: shutdown not enabled";
 const LINE_TOO_LONG: &str = "SERVER_ERROR out of memory reading request";
 
 /// What a parser accepts.
@@ -200,13 +201,11 @@ impl<'a> Command<'a> {
             b"decr" => self.arithmetic(Direction::Decrement),
             b"touch" => self.touch(),
             b"flush_all" => self.flush_all(),
-            b"verbosity" => self.verbosity(),
             b"version" => Ok(Request::Version),
             b"stats" => Ok(Request::Stats {
-                group: self.line.first[1],
+                words: self.line.arguments,
             }),
             b"quit" => Ok(Request::Quit),
-            b"shutdown" => Err(Some(NO_SHUTDOWN)),
             // A browser that was talked into posting to this port is not answered.
             _ if is_http_version(self.line.last) => {
                 return Parsed::Invalid {
@@ -215,7 +214,7 @@ impl<'a> Command<'a> {
                     after: After::Close,
                 };
             }
-            _ => Err(Some(UNKNOWN)),
+            _ => self.admin(),
         };
         match request {
             Ok(request) => Parsed::Complete {
@@ -389,34 +388,34 @@ impl<'a> Command<'a> {
         self.words(1..=3)?;
         let noreply = self.line.noreply();
         let delay = match self.line.count - usize::from(noreply) {
-            1 => 0,
-            _ => signed(self.line.first[1]).ok_or_else(|| self.unless_noreply(BAD_EXPTIME))?,
+            1 => Some(0),
+            _ => signed(self.line.first[1]),
         };
         Ok(Request::FlushAll {
-            delay: Exptime(delay),
+            delay: delay.map(Exptime),
             noreply,
         })
     }
 
-    fn verbosity(&self) -> Result<Request<'a>, Option<&'static str>> {
-        self.words(2..=3)?;
-        unsigned(self.line.first[1]).ok_or_else(|| self.unless_noreply(BAD_LINE))?;
-        let noreply = self.line.noreply();
-        Ok(Request::Verbosity { noreply })
+    /// A command of operators, or of nobody.
+    fn admin(&self) -> Result<Request<'a>, Option<&'static str>> {
+        let noreply = self.line.noreply() && admin::may_be_silent(&self.line);
+        match admin::parse(&self.line) {
+            Some(Ok(command)) => Ok(Request::Admin { command, noreply }),
+            Some(Err(reply)) => Err((!noreply).then_some(reply)),
+            None => Err(Some(UNKNOWN)),
+        }
     }
 }
 
 /// Writes `response` behind what `out` holds.
-pub fn encode(response: &Response<'_>, out: &mut Vec<u8>) {
+pub fn encode(response: &Response, out: &mut Vec<u8>) {
     let line = match *response {
         Response::Number(number) => {
             write_unsigned(number, out);
             ""
         }
         Response::Version(version) => return write_line(out, format_args!("VERSION {version}")),
-        Response::Figure { name, value } => {
-            return write_line(out, format_args!("STAT {name} {value}"));
-        }
         Response::End => "END",
         Response::Stored => "STORED",
         Response::NotStored => "NOT_STORED",
@@ -429,9 +428,28 @@ pub fn encode(response: &Response<'_>, out: &mut Vec<u8>) {
         Response::NotANumber => "CLIENT_ERROR cannot increment or decrement non-numeric value",
         Response::TooLarge => "SERVER_ERROR object too large for cache",
         Response::OutOfMemory => "SERVER_ERROR out of memory storing object",
+        Response::Refused(line) => line,
         Response::Unknown => UNKNOWN,
     };
     encode_line(line, out);
+}
+
+/// Writes a figure behind what `out` holds.
+pub fn encode_figure(name: &str, value: &str, out: &mut Vec<u8>) {
+    write_line(out, format_args!("STAT {name} {value}"));
+}
+
+/// Writes a key as memcached's dumps and logs have it (RFC 3986, section 2: all but the unreserved characters are
+/// percent-encoded).
+pub fn encode_uri(key: &[u8], out: &mut Vec<u8>) {
+    for byte in key {
+        match byte {
+            b'-' | b'.' | b'_' | b'~' => out.push(*byte),
+            byte if byte.is_ascii_alphanumeric() => out.push(*byte),
+            // Writing to memory does not fail.
+            byte => drop(write!(out, "%{byte:02X}")),
+        }
+    }
 }
 
 /// Writes one line behind what `out` holds.

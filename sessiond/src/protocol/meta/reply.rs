@@ -138,6 +138,18 @@ pub struct Debug<'a> {
     pub size: usize,
 }
 
+/// Writes the mg that asks for a key, behind what `out` holds (`lru_crawler mgdump`).
+pub fn encode_get(key: &[u8], in_base64: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"mg ");
+    if in_base64 {
+        base64::encode(key, out);
+        out.extend_from_slice(b" b");
+    } else {
+        out.extend_from_slice(key);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 impl Debug<'_> {
     /// Writes the line behind what `out` holds. All items are of one class here, which is called 1.
     pub fn encode(&self, out: &mut Vec<u8>) {
