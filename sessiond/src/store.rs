@@ -1,30 +1,52 @@
 //! Items and the verbs on them. No sockets, no clock: `now` is a parameter; no protocol: keys and values are bytes.
 //!
 //! ```text
-//!   key ──hash──► upper half: which shard (one lock each) ──► lower half: which place in its table
+//!   key ──hash──► upper half: which shard (shard.rs), one lock each
+//!                   │
+//!                   └─► lower half: which bucket of its table (table.rs): a cache line with 15 positions
+//!                         │
+//!    segments (segment.rs)▼
+//!    probation   [▒▒▒▒▒▒][▒▒▒▒▒▒][▒▒▒   ]    records (record.rs) packed one behind the other, together by how soon
+//!    main        [▒▒▒▒▒▒][▒▒▒▒▒▒][▒     ]    they expire; large values (large.rs) have buffers of their own
+//!
+//!    room.rs     expiry, tidying, eviction; ghost.rs remembers who was dropped; warm.rs outlives the process
 //! ```
 //!
-//! Every shard has its share of the memory limit and makes room in it by dropping what was used longest ago. A use is
-//! a retrieval, a store, a touch, and an `add` that is refused because the item is there.
+//! A use is a retrieval, a store, a touch, and an `add` that is refused because the item is there.
 
-mod item;
-mod order;
+mod ghost;
+mod large;
+mod pages;
+mod record;
+mod room;
+mod segment;
 mod shard;
+mod table;
+mod time;
+mod usage;
+mod verbs;
+mod warm;
 
 use std::hash::BuildHasher;
-use std::ops::Deref;
+use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use foldhash::fast::RandomState;
 
-use item::Kept;
-pub use item::{Expiry, Item, SHARED_MIN, UnixTime, cost};
-use shard::Shard;
+pub use record::{Item, SHARED_MIN};
+use shard::{Settings, Shard};
+pub use time::{Expiry, UnixTime};
+pub use usage::{Group, Usage};
+pub use verbs::{Access, Change, Condition, Data, Deleted, Held, Stored, Uncounted, Value};
+pub use warm::{LoadError, Warm};
 
-/// At most so many shards: with more, threads do not wait less, and each share of the memory is smaller.
-const SHARDS_MAX: usize = 16;
+/// A shard has so much memory, in bytes, where there is enough for several: the position of an item in it leaves most
+/// bits of a slot of the table to tell keys apart.
+const SHARD_MEMORY: usize = 16 << 20;
+
+/// At most so many shards; with more memory than this allows for, shards are larger.
+const SHARDS_MAX: usize = 4096;
 
 /// A shard's share of the memory holds at least so many of the largest items, so that one of them cannot push out
 /// all others.
@@ -39,156 +61,8 @@ pub struct Store {
     /// What it may take, before what is reserved is taken away.
     limit: AtomicUsize,
     reserved: AtomicUsize,
-    /// Where background work goes on.
-    maintained: Mutex<Cursor>,
-}
-
-/// The bytes of a value.
-#[derive(Debug, Clone)]
-pub enum Data<'a> {
-    /// In a buffer of the caller's: they are copied.
-    Slice(&'a [u8]),
-    /// In a buffer that the store may keep. Those of [`SHARED_MIN`] bytes and more are not copied.
-    Shared(Bytes),
-}
-
-impl Deref for Data<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Slice(slice) => slice,
-            Self::Shared(shared) => shared,
-        }
-    }
-}
-
-impl<'a> From<&'a [u8]> for Data<'a> {
-    fn from(slice: &'a [u8]) -> Self {
-        Self::Slice(slice)
-    }
-}
-
-/// What to keep under a key.
-#[derive(Debug, Clone)]
-pub struct Value<'a> {
-    /// The client's flags.
-    pub flags: u32,
-    /// When it expires.
-    pub expiry: Expiry,
-    /// The value.
-    pub data: Data<'a>,
-    /// Whether the key came in base64; kept and given back.
-    pub base64_key: bool,
-}
-
-/// On which condition [`Store::put`] stores, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Condition {
-    /// Always.
-    Always,
-    /// The key is absent.
-    Absent,
-    /// The key is present.
-    Present,
-    /// The key is present, with this cas unique if one is given; the data goes behind its value, flags and expiry stay.
-    Append(Option<u64>),
-    /// As [`Condition::Append`], but the data goes in front of its value.
-    Prepend(Option<u64>),
-    /// The item's cas unique is this one.
-    Unique(u64),
-    /// The item's cas unique is this one; or it is higher, then what is stored is stale and keeps the expiry.
-    UniqueOrStale(u64),
-}
-
-/// What became of [`Store::put`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stored {
-    /// It is stored, with this cas unique.
-    Stored(u64),
-    /// The condition is not met, or the value would grow too large by it; nothing changed.
-    Refused,
-    /// The item's cas unique is another one; nothing changed.
-    Changed,
-    /// The cas unique of an absent key was given.
-    Absent,
-    /// It is larger than all the memory that its share of the store has; what was there is dropped.
-    NoRoom,
-}
-
-/// What [`Store::count`] does to a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Change {
-    /// Up, where it wraps around at 2^64, or down, where it stops at 0.
-    pub up: bool,
-    /// By how much.
-    pub delta: u64,
-    /// Only if this is the item's cas unique.
-    pub unique: Option<u64>,
-    /// The number that an absent key starts with, without an expiry; `None` leaves it absent.
-    pub initial: Option<u64>,
-}
-
-/// Why [`Store::count`] did nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Uncounted {
-    /// No such item.
-    Absent,
-    /// The item's cas unique is another one.
-    Changed,
-    /// The value is not a decimal number of 64 bits.
-    NotANumber,
-    /// The number does not fit.
-    NoRoom,
-}
-
-/// What became of [`Store::delete`] and [`Store::make_stale`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deleted {
-    /// It is done.
-    Deleted,
-    /// No such item.
-    Absent,
-    /// The item's cas unique is another one; nothing changed.
-    Changed,
-}
-
-/// How [`Store::access`] comes to an item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Access {
-    /// An absent key gets an empty item without expiry.
-    pub vivify: bool,
-    /// It is a use of the item, counted after it was looked at.
-    pub counts_as_use: bool,
-}
-
-/// An item that nobody else sees or changes meanwhile.
-#[derive(Debug)]
-pub struct Held<'a> {
-    item: &'a mut Kept,
-    created: bool,
-}
-
-impl Held<'_> {
-    /// The item.
-    pub fn item(&self) -> Item<'_> {
-        Item::new(self.item)
-    }
-
-    /// Whether it was made by this very access.
-    pub fn is_created(&self) -> bool {
-        self.created
-    }
-
-    /// Gives it another expiry.
-    pub fn touch(&mut self, expiry: Expiry) {
-        self.item.set_expiry(expiry);
-    }
-
-    /// Remembers that a client was told to make its value anew, until it is stored or marked as stale.
-    pub fn claim(&mut self) {
-        self.item.set_claimed(true);
-    }
+    /// The shard where background work goes on.
+    maintained: Mutex<usize>,
 }
 
 /// How a store is laid out.
@@ -210,7 +84,7 @@ pub struct Layout {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cursor {
     shard: usize,
-    place: usize,
+    segment: u32,
 }
 
 /// What is left after a step of background work.
@@ -222,69 +96,6 @@ pub enum Maintained {
     Idle,
 }
 
-/// Items of one state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Group {
-    /// How many.
-    pub items: u64,
-    /// What they cost, in bytes.
-    pub bytes: u64,
-    /// When the first of those that go first was stored or moved here; 0 where there are none.
-    pub oldest: UnixTime,
-}
-
-/// How full a store is, and what it had to drop.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Items held, those not yet found to be expired among them.
-    pub items: u64,
-    /// What they cost, in bytes; never above the limit.
-    pub bytes: u64,
-    /// The limit, with what is reserved for other things than items.
-    pub limit: u64,
-    /// Items stored since the start.
-    pub stored: u64,
-    /// Items dropped before their time to make room.
-    pub evicted: u64,
-    /// Those of them that nobody had read.
-    pub evicted_unfetched: u64,
-    /// Those of them that were in use.
-    pub evicted_active: u64,
-    /// Items found to be expired.
-    pub expired: u64,
-    /// Those of them that nobody had read.
-    pub expired_unfetched: u64,
-    /// Those of them whose memory was wanted for an item that was being stored.
-    pub reclaimed: u64,
-    /// Items that nobody used since they were stored: they go first.
-    pub probation: Group,
-    /// Items that proved to be in use.
-    pub proven: Group,
-    /// Values of [`SHARED_MIN`] bytes and more, which have a buffer of their own.
-    pub large: Group,
-    /// Memory taken from the system: segments, table, large values, in bytes.
-    pub memory: u64,
-    /// The part of it that the table is.
-    pub table_bytes: u64,
-    /// Pieces of memory that items are kept in.
-    pub segments: u64,
-    /// The size of such a piece, in bytes.
-    pub segment_size: u64,
-}
-
-impl Usage {
-    fn add(&mut self, shard: &Self) {
-        self.items += shard.items;
-        self.bytes += shard.bytes;
-        self.limit += shard.limit;
-        self.stored += shard.stored;
-        self.evicted += shard.evicted;
-        self.evicted_unfetched += shard.evicted_unfetched;
-        self.expired += shard.expired;
-        self.expired_unfetched += shard.expired_unfetched;
-    }
-}
-
 impl Store {
     /// An empty store.
     pub fn new(layout: Layout) -> Self {
@@ -292,14 +103,22 @@ impl Store {
             .item_size_max
             .max(1)
             .saturating_mul(LARGEST_ITEMS_PER_SHARD);
-        let shards = (layout.memory / largest).clamp(1, SHARDS_MAX);
-        let shard = || {
-            let limit = layout.memory / shards;
-            Mutex::new(Shard::new(limit, layout.item_size_max, layout.evict))
+        let shards = (layout.memory / largest.max(SHARD_MEMORY)).clamp(1, SHARDS_MAX);
+        let hasher = RandomState::default();
+        let shard = |index| {
+            Mutex::new(Shard::new(Settings {
+                limit: layout.memory / shards,
+                value_max: layout.item_size_max,
+                evict: layout.evict,
+                cas: layout.cas,
+                index,
+                shards,
+                hasher: hasher.clone(),
+            }))
         };
         Self {
-            shards: (0..shards).map(|_| shard()).collect(),
-            hasher: RandomState::default(),
+            shards: (0..shards).map(shard).collect(),
+            hasher: hasher.clone(),
             started: layout.started,
             limit: AtomicUsize::new(layout.memory),
             reserved: AtomicUsize::new(0),
@@ -315,8 +134,9 @@ impl Store {
 
     /// Tells how much of the limit the process takes for other things than items.
     pub fn set_reserved(&self, bytes: usize) {
-        self.reserved.store(bytes, Ordering::Relaxed);
-        self.share_limit();
+        if self.reserved.swap(bytes, Ordering::Relaxed) != bytes {
+            self.share_limit();
+        }
     }
 
     fn share_limit(&self) {
@@ -329,21 +149,24 @@ impl Store {
         }
     }
 
-    /// Does a bounded step of what is due without any request: takes out what is expired, gives memory back.
+    /// Does a bounded step of what is due without any request: takes out what is expired, moves items closer together,
+    /// gives memory back. To be called once a second, and again at once while there is more to do. No lock is held for
+    /// longer than one segment takes.
     pub fn maintain(&self, now: UnixTime) -> Maintained {
-        let mut cursor = self
+        let mut next = self
             .maintained
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let mut shard = lock(&self.shards[cursor.shard]);
-        shard.settle(now);
-        let next = shard.expire(cursor.place, now);
-        self.advance(&mut cursor, next);
-        if *cursor == Cursor::default() {
-            Maintained::Idle
-        } else {
-            Maintained::More
+        while let Some(shard) = self.shards.get(*next) {
+            let mut shard = lock(shard);
+            if shard.maintain(now) {
+                return Maintained::More;
+            }
+            shard.rest(now);
+            *next += 1;
         }
+        *next = 0;
+        Maintained::Idle
     }
 
     /// Shows a bounded number of live items, from where `cursor` is; `false` when all have been shown. No lock is held
@@ -354,22 +177,57 @@ impl Store {
         cursor: &mut Cursor,
         mut visit: impl FnMut(&Item<'_>),
     ) -> bool {
-        let mut shard = lock(&self.shards[cursor.shard]);
+        let Some(shard) = self.shards.get(cursor.shard) else {
+            return false;
+        };
+        let mut shard = lock(shard);
         shard.settle(now);
-        let next = shard.walk(cursor.place, now, &mut visit);
-        self.advance(cursor, next);
-        *cursor != Cursor::default()
+        let next = shard.walk(cursor.segment, now, &mut visit);
+        match next {
+            Some(segment) => cursor.segment = segment,
+            None => (cursor.shard, cursor.segment) = (cursor.shard + 1, 0),
+        }
+        cursor.shard < self.shards.len()
     }
 
-    /// To the next place, or to the next shard, or to the beginning.
-    fn advance(&self, cursor: &mut Cursor, next: Option<usize>) {
-        *cursor = match next {
-            Some(place) => Cursor { place, ..*cursor },
-            None => Cursor {
-                shard: (cursor.shard + 1) % self.shards.len(),
-                place: 0,
-            },
-        };
+    /// Writes all live items, with everything that is known of them. Each shard is locked while its items are written, so
+    /// that none of them is missed; requests to it wait.
+    pub fn save(&self, out: &mut impl Write, now: UnixTime) -> io::Result<Warm> {
+        let mut writer = warm::Writer::new(out)?;
+        let mut last_unique = 0;
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            shard.settle(now);
+            last_unique = last_unique.max(shard.last_unique());
+            shard.save(now, &mut |item, proven| writer.item(item, proven))?;
+        }
+        let items = writer.end(last_unique)?;
+        Ok(Warm { items, dropped: 0 })
+    }
+
+    /// Brings back what [`Store::save`] wrote, except what has expired meanwhile. For a store that is new and not yet in
+    /// use: when anything is wrong with the file, it is empty afterwards.
+    pub fn load(&self, from: &mut impl Read, now: UnixTime) -> Result<Warm, LoadError> {
+        let mut warm = Warm::default();
+        let end = warm::read(from, |saved| {
+            if saved.expiry.is_past(now) {
+                return;
+            }
+            warm.items += 1;
+            let (mut shard, hash) = self.shard(saved.key, now);
+            warm.dropped += u64::from(!shard.restore(hash, saved, now));
+        });
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            shard.reset_counters();
+            match &end {
+                Ok(end) => shard.pass_unique(end.last_unique),
+                Err(_) => shard.clear(),
+            }
+        }
+        let evicted = warm.items - warm.dropped - self.usage().items;
+        warm.dropped += evicted;
+        end.map(|_| warm)
     }
 
     /// The expiry that an exptime of the protocol means at `now`: 0 never; negative, or a Unix time not after the
@@ -459,6 +317,7 @@ impl Store {
         for shard in &self.shards {
             sum.add(&lock(shard).usage());
         }
+        sum.limit = self.limit.load(Ordering::Relaxed) as u64;
         sum.limit = self.limit.load(Ordering::Relaxed) as u64;
         sum
     }
