@@ -8,11 +8,8 @@ use super::server::Server;
 use super::support::skipped;
 
 against_both! {
-    #[ignore = "waits for stats settings"]
     spymemcached_text: super::play_text, open;
-    #[ignore = "waits for stats settings"]
     spymemcached_binary: super::play_binary, open;
-    #[ignore = "waits for stats settings"]
     spymemcached_with_a_password: super::play_binary, guarded;
 }
 

@@ -9,13 +9,9 @@ use super::server::Server;
 against_both! {
     capable_text: super::capable_text, open;
     capable_binary: super::capable_binary, open;
-    #[ignore = "waits for stats settings and cachedump"]
     tools_text: super::tools_text, open;
-    #[ignore = "waits for stats settings"]
     tools_binary: super::tools_binary, open;
-    #[ignore = "waits for stats settings"]
     tools_with_a_password: super::tools_binary, guarded;
-    #[ignore = "waits for stats settings and cachedump"]
     dump: super::dump, open;
     load: super::load, open;
 }

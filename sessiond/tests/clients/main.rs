@@ -7,6 +7,7 @@
 //!   memcached_tool.rs   memcached-tool                                              Debian: memcached
 //!   python.rs           pymemcache (text), python-binary-memcached (binary)         PyPI; suites in *.py
 //!   java.rs             spymemcached, text and binary                               Debian; suite in Spymemcached.java
+//!   transports.rs       some of these over a Unix socket, TLS and UDP
 //!      │
 //!      ▼
 //!   server.rs           who is asked: sessiond or memcached, open or with SASL
@@ -20,10 +21,9 @@ mod support;
 
 /// Two tests of one suite: against ours and against the real one.
 macro_rules! against_both {
-    ($($(#[$ours:meta])* $name:ident: $suite:path, $start:ident;)+) => {$(
+    ($($name:ident: $suite:path, $start:ident;)+) => {$(
         mod $name {
             #[test]
-            $(#[$ours])*
             fn sessiond() {
                 if let Some(server) = crate::server::Server::$start(crate::server::Which::Sessiond) {
                     $suite(&server);
@@ -47,3 +47,4 @@ mod memcached_tool;
 mod program;
 mod python;
 mod server;
+mod transports;

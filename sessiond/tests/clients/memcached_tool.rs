@@ -8,7 +8,6 @@ use super::server::Server;
 use super::support::{connect, exchange, skipped};
 
 against_both! {
-    #[ignore = "waits for stats settings and metadump"]
     tool: super::play, open;
 }
 

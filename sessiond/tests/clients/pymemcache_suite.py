@@ -1,8 +1,11 @@
 """pymemcache as an application would use it: the text protocol, every command that the client has.
 
-usage: pymemcache_suite.py HOST:PORT
+usage: pymemcache_suite.py HOST:PORT|SOCKET [CERTIFICATE]
+
+With a certificate it speaks TLS and trusts nobody else.
 """
 
+import ssl
 import sys
 import time
 
@@ -10,12 +13,16 @@ from pymemcache.client.base import Client, PooledClient
 from pymemcache.client.hash import HashClient
 from pymemcache.exceptions import MemcacheClientError, MemcacheServerError
 
-HOST, PORT = sys.argv[1].rsplit(":", 1)
-PLACE = (HOST, int(PORT))
+IS_SOCKET = sys.argv[1].startswith("/")
+PLACE = sys.argv[1]
+if not IS_SOCKET:
+    HOST, PORT = PLACE.rsplit(":", 1)
+    PLACE = (HOST, int(PORT))
+TLS = ssl.create_default_context(cafile=sys.argv[2]) if len(sys.argv) > 2 else None
 
 
 def client():
-    return Client(PLACE, connect_timeout=10, timeout=10, no_delay=True)
+    return Client(PLACE, connect_timeout=10, timeout=10, no_delay=not IS_SOCKET, tls_context=TLS)
 
 
 def expect(what, seen, wanted):
@@ -169,11 +176,11 @@ def administration(c):
 
 
 def other_kinds_of_client():
-    pooled = PooledClient(PLACE, max_pool_size=4, connect_timeout=10, timeout=10)
+    pooled = PooledClient(PLACE, max_pool_size=4, connect_timeout=10, timeout=10, tls_context=TLS)
     pooled.set("pooled", b"x", noreply=False)
     expect("a pooled client", pooled.get("pooled"), b"x")
     pooled.close()
-    hashed = HashClient([PLACE], connect_timeout=10, timeout=10)
+    hashed = HashClient([PLACE], connect_timeout=10, timeout=10, tls_context=TLS)
     hashed.set_many({"h1": b"1", "h2": b"2"}, noreply=False)
     expect("a hashing client", hashed.get_many(["h1", "h2"]), {"h1": b"1", "h2": b"2"})
     hashed.close()

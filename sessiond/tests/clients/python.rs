@@ -3,44 +3,52 @@
 //! The interpreter is the one that `LNMT_TEST_PYTHON` names, or the one of `.ci/run clients`, or `python3`: the first
 //! that has the module.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use super::program::{clients_folder, find, run, suite};
 use super::server::Server;
 use super::support::skipped;
 
 against_both! {
-    #[ignore = "waits for stats settings"]
     pymemcache: super::play_pymemcache, open;
     binary_memcached: super::play_binary_memcached, open;
     binary_memcached_with_a_password: super::play_binary_memcached, guarded;
 }
 
 fn play_pymemcache(server: &Server) {
-    play("pymemcache", "pymemcache", "pymemcache_suite.py", server);
+    pymemcache_at(&server.place(), None);
+}
+
+/// pymemcache's suite at an address or a Unix socket, over TLS when there is a certificate to trust.
+pub(crate) fn pymemcache_at(place: &str, certificate: Option<&Path>) {
+    let mut arguments = vec![OsString::from(place)];
+    arguments.extend(certificate.map(Into::into));
+    play("pymemcache", "pymemcache", "pymemcache_suite.py", arguments);
 }
 
 fn play_binary_memcached(server: &Server) {
+    let mut arguments = vec![server.place().into()];
+    if let Some((name, password)) = &server.login {
+        arguments.extend([name.into(), password.into()]);
+    }
     play(
         "bmemcached",
         "python-binary-memcached",
         "binary_memcached_suite.py",
-        server,
+        arguments,
     );
 }
 
-fn play(module: &str, package: &str, file: &str, server: &Server) {
+fn play(module: &str, package: &str, file: &str, arguments: Vec<OsString>) {
     let Some(python) = python_with(module) else {
         skipped(&format!(
             "no Python with {module} here (pip install {package}, and name the interpreter in LNMT_TEST_PYTHON)"
         ));
         return;
     };
-    let mut arguments = vec![suite(file).into_os_string(), server.place().into()];
-    if let Some((name, password)) = &server.login {
-        arguments.extend([name.into(), password.into()]);
-    }
-    let said = run(&python, &arguments).good();
+    let all = [vec![suite(file).into()], arguments].concat();
+    let said = run(&python, &all).good();
     assert!(said.ends_with("all as expected\n"), "{said}");
 }
 
