@@ -6,6 +6,7 @@
 //!   key.rs, expiry.rs                                 under which keys, and for how long
 //!   record.rs ── attributes.rs ── java                the stored session
 //!   validity.rs                                       the small record beside it
+//!   protocol.rs, protocol/                            which commands a request causes
 //! ```
 //!
 //! What is stored for session `ID-n1` of a context with an interval of 1800 seconds:
@@ -26,6 +27,7 @@ pub mod key;
 pub mod node;
 pub mod pattern;
 pub mod prefix;
+pub mod protocol;
 pub mod record;
 pub mod settings;
 pub mod validity;

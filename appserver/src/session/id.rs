@@ -326,6 +326,19 @@ impl<'a> AskedId<'a> {
     }
 }
 
+impl fmt::Display for AskedId<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.key)?;
+        if let Some(node) = self.node {
+            write!(f, "-{node}")?;
+        }
+        if let Some(route) = self.route {
+            write!(f, ".{route}")?;
+        }
+        Ok(())
+    }
+}
+
 fn is_label(label: &[u8], hyphens: bool) -> bool {
     (1..=LABEL_MAX).contains(&label.len())
         && label
@@ -442,9 +455,7 @@ mod tests {
         #[test]
         fn anything_is_refused_or_printed_back_the_same(text in "\\PC{0,40}|[0-9A-F]{31,33}[-.]?[a-z0-9]{0,3}\\.?[A-Z]{0,3}") {
             if let Some(asked) = AskedId::parse(text.as_bytes()) {
-                let node = asked.node.map(|n| format!("-{n}")).unwrap_or_default();
-                let route = asked.route.map(|r| format!(".{r}")).unwrap_or_default();
-                prop_assert_eq!(format!("{}{node}{route}", asked.key), text);
+                prop_assert_eq!(asked.to_string(), text);
             }
         }
     }

@@ -1,9 +1,9 @@
 //! The names under which a session is stored.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use super::prefix::KeyPrefix;
-use crate::session::{AskedId, SessionId};
+use crate::session::AskedId;
 
 /// The longest key that memcached takes.
 pub const KEY_MAX: usize = 250;
@@ -47,8 +47,8 @@ impl Kind {
     }
 }
 
-/// The key of that kind for a session.
-pub fn key(kind: Kind, prefix: &KeyPrefix, id: &SessionId) -> String {
+/// The key of that kind for the session with this id, node and route included.
+pub fn key(kind: Kind, prefix: &KeyPrefix, id: impl Display) -> String {
     let mut key = kind.front(prefix).concat();
     let written = write!(key, "{id}");
     written.expect("a string takes everything");
@@ -72,14 +72,11 @@ pub fn parse<'k>(key: &'k [u8], prefix: &KeyPrefix) -> Option<(Kind, AskedId<'k>
 mod tests {
     use super::{Kind, key, parse, ping};
     use crate::manager::msm::prefix::{KeyPrefix, PrefixRule};
-    use crate::session::AskedId;
 
     const ID: &str = "3DFCC92AE90B6105483D5ADDF8E9BE47-n1";
 
     fn keys(prefix: &KeyPrefix, id: &str) -> [String; 5] {
-        let id = AskedId::parse(id.as_bytes()).expect("an id");
-        let id = id.confirmed().expect("known labels");
-        Kind::ALL.map(|kind| key(kind, prefix, &id))
+        Kind::ALL.map(|kind| key(kind, prefix, id))
     }
 
     #[test]

@@ -59,12 +59,10 @@ impl Nodes {
         self.0.iter().position(|node| node.id == id)
     }
 
-    /// Where the copy of a session on node `primary` goes: to the first node after it in the ring that is in the ring
-    /// (no failover node) and up. `None`: there is none now.
-    pub fn backup_of(&self, primary: usize, usable: impl Fn(usize) -> bool) -> Option<usize> {
+    /// The other nodes in the order of the ring: the copy of a session on `node` goes to the first of them that is up.
+    pub fn after(&self, node: usize) -> impl Iterator<Item = usize> + use<> {
         let count = self.0.len();
-        let after = (1..count).map(|step| (primary + step) % count);
-        after.into_iter().find(|place| usable(*place))
+        (1..count).map(move |step| (node + step) % count)
     }
 }
 
@@ -210,16 +208,11 @@ mod tests {
     }
 
     #[test]
-    fn the_copy_goes_to_the_next_node_that_is_up() {
+    fn the_ring_has_the_order_of_the_setting() {
         let nodes: Nodes = "n1:a:1,n2:b:1,n3:c:1".parse().expect("valid");
-        let all = |_| true;
-        assert_eq!(
-            [0, 1, 2].map(|n| nodes.backup_of(n, all)),
-            [Some(1), Some(2), Some(0)]
-        );
-        assert_eq!(nodes.backup_of(0, |n| n != 1), Some(2));
-        assert_eq!(nodes.backup_of(0, |n| n == 0), None);
+        let after = |node| nodes.after(node).collect::<Vec<_>>();
+        assert_eq!([0, 1, 2].map(after), [[1, 2], [2, 0], [0, 1]]);
         let one: Nodes = "n1:a:1".parse().expect("valid");
-        assert_eq!(one.backup_of(0, all), None);
+        assert_eq!(one.after(0).count(), 0);
     }
 }

@@ -198,6 +198,12 @@ impl<'de> Deserialize<'de> for LockingMode {
 #[error("{0}")]
 pub struct SettingsError(String);
 
+impl SettingsError {
+    pub(super) fn new(message: String) -> Self {
+        Self(message)
+    }
+}
+
 impl MsmSettings {
     /// Refuses what cannot work; says what to do. `host` and `contexts` are those of the server, `route` is its `jvm_route`.
     pub fn check(&self, host: &str, contexts: &[String], route: &str) -> Result<(), SettingsError> {

@@ -1,0 +1,86 @@
+//! What msm asks its nodes for: command for command what the real one sends, with what it loses. No I/O, no clock and no chance
+//! of its own: all that is outside is a [`World`], in tests a few tables.
+//!
+//! ```text
+//!   non_sticky.rs     find, create, end, change_id, remove: sessions live in the nodes
+//!   sticky.rs         the same verbs: sessions live in the servers, one node has a copy
+//!        │
+//!   nodes_in_use.rs   which node is up, asked at most once a second; which one a session goes to
+//!   locks.rs          which requests lock, how long they try
+//!   absent.rs         ids that are known not to exist
+//!   held.rs           a session as one request holds it
+//! ```
+//!
+//! The caller keeps the sessions of running requests, decides what an application changed and whether the response waits.
+
+pub mod absent;
+pub mod held;
+pub mod locks;
+pub mod nodes_in_use;
+pub mod non_sticky;
+pub mod sticky;
+
+use std::future::Future;
+
+use crate::session::Timestamp;
+
+pub use held::{Ending, Held, Outcome};
+pub use non_sticky::NonSticky;
+pub use sticky::Sticky;
+
+/// All that is outside: the nodes, time and chance.
+pub trait World: Send + Sync {
+    /// Sends a command to the node at this place of `memcachedNodes` and waits for its answer, at most `limit` milliseconds.
+    fn call(
+        &self,
+        node: usize,
+        command: Command,
+        limit: u32,
+    ) -> impl Future<Output = Answer> + Send;
+
+    /// The time.
+    fn now(&self) -> Timestamp;
+
+    /// Waits so many milliseconds.
+    fn pause(&self, millis: u64) -> impl Future<Output = ()> + Send;
+
+    /// A number below `below`, which is at least 1, each with the same chance.
+    fn random(&self, below: usize) -> usize;
+}
+
+/// What a node is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// What to do.
+    pub verb: Verb,
+    /// With which key.
+    pub key: String,
+}
+
+/// What to do with a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verb {
+    /// `get`.
+    Get,
+    /// `set` with this exptime and value.
+    Set(i64, Vec<u8>),
+    /// `add`, which an item with the key makes fail.
+    Add(i64, Vec<u8>),
+    /// `delete`.
+    Delete,
+}
+
+/// What a node answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// A `get` found this.
+    Hit(Vec<u8>),
+    /// A `get` or a `delete` found nothing.
+    Miss,
+    /// A `set`, an `add` or a `delete` did what it says.
+    Done,
+    /// An `add` met an item with the key.
+    NotStored,
+    /// No answer: connection refused or cut, too late, or an error of the node. Nothing is known then.
+    Failed,
+}

@@ -1,0 +1,145 @@
+//! A session as one request holds it.
+
+use crate::manager::msm::record::{Record, RecordError};
+use crate::manager::msm::validity::Validity;
+use crate::session::{SessionId, Timestamp};
+
+/// A session between [`NonSticky::find`](super::NonSticky::find) or `create` and `end` or `remove`; in sticky mode for longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Its id with node and route; the cookie to be sent if it is not the one that came.
+    pub id: SessionId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Its interval and times: as they were found, and at last as they are to be stored.
+    pub validity: Validity,
+    /// Whether this request made it.
+    pub is_new: bool,
+    /// The record as it was stored last; empty: never.
+    pub(super) stored: Vec<u8>,
+    /// Encoded attributes that no node took.
+    pub(super) unsaved: Option<Vec<u8>>,
+    /// The id changed in this request, so the record is stored whatever else happened.
+    pub(super) moved: bool,
+    /// This request has the lock.
+    pub(super) locked: bool,
+}
+
+/// What a request did with a session, seen at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending<'a> {
+    /// The encoded attributes as they are now. `None`, which a session that was found may have: none was got, set or removed.
+    /// Equal bytes are no change.
+    pub attributes: Option<&'a [u8]>,
+}
+
+/// What became of the record at the end of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was stored.
+    Stored,
+    /// It is as it was and was not stored.
+    Skipped,
+    /// A node did not take it, or there is none for it.
+    Failed,
+}
+
+impl Held {
+    /// A session that is made now.
+    pub(super) fn new(id: SessionId, interval: i32, now: Timestamp) -> Self {
+        Self {
+            id,
+            created: now,
+            validity: Validity {
+                interval,
+                last_accessed: now,
+                this_accessed: now,
+            },
+            is_new: true,
+            stored: Vec::new(),
+            unsaved: None,
+            moved: false,
+            locked: false,
+        }
+    }
+
+    /// The session of a record that was found under this id.
+    pub(super) fn found(id: SessionId, stored: Vec<u8>) -> Result<Self, RecordError> {
+        let record = Record::decode(&stored)?;
+        Ok(Self {
+            id,
+            created: record.created,
+            validity: Validity {
+                interval: record.interval,
+                last_accessed: record.last_accessed,
+                this_accessed: record.this_accessed,
+            },
+            is_new: false,
+            stored,
+            unsaved: None,
+            moved: false,
+            locked: false,
+        })
+    }
+
+    /// The encoded attributes as they were found, or at the end of the latest request; empty: there are none yet.
+    pub fn attributes(&self) -> &[u8] {
+        let stored = || self.record().map_or(&[][..], |record| record.attributes);
+        self.unsaved.as_deref().unwrap_or_else(stored)
+    }
+
+    fn record(&self) -> Option<Record<'_>> {
+        // A session that was never stored has no record; every other was decoded once.
+        Record::decode(&self.stored).ok()
+    }
+
+    /// Whether the record that is stored is at least one interval old, and so has to be stored again. Always, for a session
+    /// that never expires.
+    pub(super) fn is_old(&self, now: Timestamp) -> bool {
+        let stored = self
+            .record()
+            .map_or(Timestamp(0), |record| record.last_backup);
+        let interval = u64::try_from(self.validity.interval).unwrap_or(0);
+        now.since(stored) >= interval * 1000
+    }
+
+    /// Whether what the request did has to be stored.
+    pub(super) fn is_changed(&self, ending: &Ending<'_>) -> bool {
+        if self.stored.is_empty() {
+            return true;
+        }
+        let changed = |attributes: &[u8]| attributes != self.attributes();
+        self.moved || self.unsaved.is_some() || ending.attributes.is_some_and(changed)
+    }
+
+    /// The record with these attributes, to be stored now; what only Tomcat's log in needs stays as it was.
+    pub(super) fn encode(&self, attributes: &[u8], now: Timestamp) -> Result<Vec<u8>, RecordError> {
+        let id = self.id.text();
+        let new = Record {
+            created: self.created,
+            last_accessed: self.validity.last_accessed,
+            interval: self.validity.interval,
+            is_new: self.is_new,
+            is_valid: true,
+            this_accessed: self.validity.this_accessed,
+            last_backup: now,
+            id: id.as_str(),
+            log_in: Default::default(),
+            principal: &[],
+            saved_request: &[],
+            saved_principal: &[],
+            attributes,
+        };
+        match self.record() {
+            Some(old) => Record {
+                log_in: old.log_in,
+                principal: old.principal,
+                saved_request: old.saved_request,
+                saved_principal: old.saved_principal,
+                ..new
+            }
+            .encode(),
+            None => new.encode(),
+        }
+    }
+}

@@ -1,0 +1,813 @@
+//! What our servers ask their nodes for, against what a real msm asked its own (`msm/traces.txt`): the same requests give the
+//! same commands with the same answers, keys, exptimes and sizes, and the application sees the same attributes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use appserver::manager::msm::attributes;
+use appserver::manager::msm::pattern::RequestLine;
+use appserver::manager::msm::protocol::{
+    Answer, Command, Ending, Held, NonSticky, Outcome, Sticky, Verb, World,
+};
+use appserver::manager::msm::settings::MsmSettings;
+use appserver::session::attributes::Attributes;
+use appserver::session::{AskedId, Timestamp};
+use serde_json::{Value as Json, json};
+
+/// A few memcacheds and a clock.
+#[derive(Debug, Default)]
+struct Nodes {
+    now: u64,
+    items: Vec<HashMap<String, (u64, Vec<u8>)>>,
+    down: Vec<bool>,
+    /// Nodes that take commands and do not answer in time.
+    silent: Vec<bool>,
+    /// Per node what it was sent and what it answered.
+    log: Vec<Vec<String>>,
+    pings: usize,
+    /// The next number of [`World::random`].
+    next_random: usize,
+}
+
+impl Nodes {
+    fn answer(&mut self, node: usize, command: &Command) -> Answer {
+        if self.down[node] {
+            return Answer::Failed;
+        }
+        let Command { verb, key } = command;
+        let now = self.now;
+        let items = &mut self.items[node];
+        items.retain(|_, (expiry, _)| *expiry > now);
+        let until = |exptime: i64| match exptime {
+            0 => u64::MAX,
+            ..0 => 0,
+            relative => now + relative as u64 * 1000,
+        };
+        let present = items.contains_key(key);
+        let found = items.get(key).map(|(_, value)| value.clone());
+        let removed = *verb == Verb::Delete && items.remove(key).is_some();
+        let mut put = |exptime: i64, value: &Vec<u8>| {
+            items.insert(key.clone(), (until(exptime), value.clone()));
+            Answer::Done
+        };
+        let size = |value: &Vec<u8>| value.len();
+        let (told, answer) = match verb {
+            Verb::Get => match found {
+                Some(value) => (
+                    format!("get {key}=hit(0,{})", size(&value)),
+                    Answer::Hit(value),
+                ),
+                None => (format!("get {key}=miss"), Answer::Miss),
+            },
+            Verb::Set(exptime, value) => (
+                format!("set {key}(0,{exptime},{})=STORED", size(value)),
+                put(*exptime, value),
+            ),
+            Verb::Add(exptime, value) if present => (
+                format!("add {key}(0,{exptime},{})=NOT_STORED", size(value)),
+                Answer::NotStored,
+            ),
+            Verb::Add(exptime, value) => (
+                format!("add {key}(0,{exptime},{})=STORED", size(value)),
+                put(*exptime, value),
+            ),
+            Verb::Delete if removed => (format!("delete {key}=DELETED"), Answer::Done),
+            Verb::Delete => (format!("delete {key}=NOT_FOUND"), Answer::Miss),
+        };
+        if key.contains("ping-") {
+            self.pings += 1;
+        } else {
+            self.log[node].push(told);
+        }
+        if self.silent[node] {
+            Answer::Failed
+        } else {
+            answer
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Shared(Arc<Mutex<Nodes>>);
+
+impl Shared {
+    fn new(count: usize) -> Self {
+        Self(Arc::new(Mutex::new(Nodes {
+            now: 1_795_389_394_716,
+            items: vec![HashMap::new(); count],
+            down: vec![false; count],
+            silent: vec![false; count],
+            log: vec![Vec::new(); count],
+            ..Nodes::default()
+        })))
+    }
+
+    fn nodes(&self) -> std::sync::MutexGuard<'_, Nodes> {
+        self.0.lock().expect("not poisoned")
+    }
+
+    /// What each node was sent since the last call.
+    fn take_log(&self) -> Vec<Vec<String>> {
+        let mut nodes = self.nodes();
+        let empty = vec![Vec::new(); nodes.log.len()];
+        std::mem::replace(&mut nodes.log, empty)
+    }
+
+    fn wait(&self, millis: u64) {
+        self.nodes().now += millis;
+    }
+}
+
+impl World for Shared {
+    async fn call(&self, node: usize, command: Command, limit: u32) -> Answer {
+        let answer = self.nodes().answer(node, &command);
+        if self.nodes().silent[node] {
+            self.wait(limit.into());
+        }
+        answer
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(self.nodes().now)
+    }
+
+    async fn pause(&self, millis: u64) {
+        self.wait(millis);
+    }
+
+    fn random(&self, below: usize) -> usize {
+        self.nodes().next_random.min(below - 1)
+    }
+}
+
+/// One server with the pages of the recorded application.
+enum Server {
+    NonSticky {
+        exchange: Box<NonSticky<Shared>>,
+        /// Whether something before the application asks for the session of every request.
+        asks_always: bool,
+    },
+    Sticky {
+        exchange: Box<Sticky<Shared>>,
+        sessions: HashMap<String, (Held, Attributes)>,
+    },
+}
+
+/// What a request left behind: the id in the cookie, if one was set, and the attributes, if the application had a session.
+type Seen = (Option<String>, Option<BTreeMap<String, String>>);
+
+impl Server {
+    fn new(name: &str, config: &Json, world: &Shared, scenario: &str) -> Self {
+        let mut config = config.as_object().expect("an object").clone();
+        let own = config.remove(&name.replace('-', "_"));
+        for other in ["tomcat_a", "tomcat_b", "maxInactiveInterval"] {
+            config.remove(other);
+        }
+        if let Some(own) = own {
+            config.extend(own.as_object().expect("an object").clone());
+        }
+        let route = config.remove("jvmRoute");
+        let route = route.as_ref().and_then(Json::as_str).unwrap_or_default();
+        for value in config.values_mut() {
+            match value.as_str() {
+                Some("true") => *value = json!(true),
+                Some("false") => *value = json!(false),
+                _ => {}
+            }
+        }
+        let nodes = match config.get("memcachedNodes") {
+            Some(_) => "n1:a:1,n2:b:1,n3:c:1",
+            None => "n1:a:1,n2:b:1",
+        };
+        config.insert("memcachedNodes".into(), json!(nodes));
+        config.insert("behaviour".into(), json!("msm"));
+        // Where the recorded msm was not told, it used its own defaults, not the article's.
+        config.entry("lockingMode").or_insert(json!("none"));
+        config.entry("requestUriIgnorePattern").or_insert(json!(""));
+        let settings: MsmSettings = serde_json::from_value(config.into()).expect("settings");
+        settings
+            .check("localhost", &["/jsp".into()], route)
+            .expect("valid");
+        let prefix = settings.storage_key_prefix.prefix("localhost", "/jsp");
+        if settings.sticky {
+            Self::Sticky {
+                exchange: Sticky::new(settings, prefix, route, world.clone())
+                    .expect("valid")
+                    .into(),
+                sessions: HashMap::new(),
+            }
+        } else {
+            Self::NonSticky {
+                exchange: NonSticky::new(settings, prefix, route, world.clone())
+                    .expect("valid")
+                    .into(),
+                asks_always: !scenario.contains("no-authenticator"),
+            }
+        }
+    }
+
+    async fn serve(&mut self, uri: &str, sent: Option<&str>, config: &Json) -> Seen {
+        let (path, query) = match uri.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (uri, None),
+        };
+        let request = RequestLine {
+            method: "GET",
+            path,
+            query,
+            context: "/jsp",
+        };
+        let page = Page::of(path, query.unwrap_or_default());
+        let interval = config["maxInactiveInterval"].as_str();
+        let interval = interval.map_or(1800, |seconds| seconds.parse().expect("seconds"));
+        let filter = config["sessionAttributeFilter"].is_string();
+        let stored = |name: &str| !filter || name == "user" || name == "n";
+        let encode = |a: &Attributes| attributes::encode(a, stored).expect("plain");
+        let asked = sent.and_then(|id| AskedId::parse(id.as_bytes()));
+        match self {
+            Self::NonSticky {
+                exchange,
+                asks_always,
+            } => {
+                if page.unused && !*asks_always {
+                    exchange.unused(&asked.expect("an id")).await;
+                    return (None, None);
+                }
+                let mut found = match &asked {
+                    Some(asked) => exchange.find(asked, &request).await,
+                    None => None,
+                };
+                if found.is_none() && page.creates {
+                    found = Some(exchange.create(interval).await);
+                }
+                let Some(mut held) = found else {
+                    return (None, None);
+                };
+                if page.log_out {
+                    exchange.remove(held).await;
+                    return (None, None);
+                }
+                let mut all = Attributes::new();
+                if !held.is_new {
+                    all = attributes::decode(held.attributes()).expect("stored by us");
+                }
+                page.act(&mut all, &mut held);
+                if page.changes_id {
+                    exchange.change_id(&mut held).await;
+                }
+                held.validity.last_accessed = held.validity.this_accessed;
+                held.validity.this_accessed = exchange.world().now();
+                let bytes = encode(&all);
+                let ending = Ending {
+                    attributes: (held.is_new || page.accesses).then_some(&bytes[..]),
+                };
+                let id = held.id.to_string();
+                if let Some(copies) = exchange.end(held, ending, &request).await {
+                    exchange.copy(copies).await;
+                }
+                let cookie = (sent != Some(&id)).then_some(id);
+                (cookie, page.accesses.then(|| shown(&all)))
+            }
+            Self::Sticky { exchange, sessions } => {
+                let key = asked.map(|asked| asked.key.to_string()).unwrap_or_default();
+                let mut found = sessions.remove(&key);
+                match (&mut found, &asked) {
+                    (Some((held, _)), _) => exchange.begin(held).await,
+                    (None, Some(asked)) => {
+                        found = exchange.take_over(asked).await.map(|held| {
+                            let all = attributes::decode(held.attributes()).expect("stored by us");
+                            (held, all)
+                        });
+                    }
+                    (None, None) => {}
+                }
+                if found.is_none() && page.creates {
+                    found = Some((exchange.create(interval).await, Attributes::new()));
+                }
+                let Some((mut held, mut all)) = found else {
+                    return (None, None);
+                };
+                if page.log_out {
+                    exchange.remove(&held).await;
+                    return (None, None);
+                }
+                let is_new = held.is_new && sent.is_none();
+                page.act(&mut all, &mut held);
+                if page.changes_id {
+                    exchange.change_id(&mut held).await;
+                }
+                held.validity.this_accessed = exchange.world().now();
+                let bytes = encode(&all);
+                let ending = Ending {
+                    attributes: (is_new || page.accesses).then_some(&bytes[..]),
+                };
+                let _: Outcome = exchange.end(&mut held, ending, &request).await;
+                let id = held.id.to_string();
+                let seen = shown(&all);
+                sessions.insert(held.id.key.to_string(), (held, all));
+                let cookie = (sent != Some(&id)).then_some(id);
+                (cookie, page.accesses.then_some(seen))
+            }
+        }
+    }
+}
+
+/// What a page of the recorded application does.
+#[derive(Debug, Default)]
+struct Page {
+    unused: bool,
+    creates: bool,
+    accesses: bool,
+    log_out: bool,
+    changes_id: bool,
+    counts: bool,
+    sets: Option<(String, String)>,
+    interval: Option<i32>,
+}
+
+impl Page {
+    fn of(path: &str, query: &str) -> Self {
+        let parameter = |name: &str| {
+            let value = query.split('&').find_map(|pair| pair.strip_prefix(name));
+            value.unwrap_or_default().to_owned()
+        };
+        let page = path.strip_prefix("/jsp/").expect("in the context");
+        let writes = Self {
+            creates: true,
+            accesses: true,
+            ..Self::default()
+        };
+        match page {
+            "" => Self {
+                sets: Some(("Blog".into(), "MeXP".into())),
+                ..writes
+            },
+            "write" | "path1" => Self {
+                counts: true,
+                ..writes
+            },
+            "set" => Self {
+                sets: Some((parameter("k="), parameter("v="))),
+                ..writes
+            },
+            "get" => Self {
+                accesses: true,
+                ..Self::default()
+            },
+            "touch" => Self::default(),
+            "nosession" | "static/x.png" => Self {
+                unused: true,
+                ..Self::default()
+            },
+            "timeout" => Self {
+                creates: true,
+                interval: Some(parameter("s=").parse().expect("seconds")),
+                ..Self::default()
+            },
+            "logout" => Self {
+                log_out: true,
+                ..Self::default()
+            },
+            "changeid-old" => Self {
+                changes_id: true,
+                ..Self::default()
+            },
+            _ if page.ends_with(".png") => Self {
+                creates: query != "create=0",
+                accesses: true,
+                counts: true,
+                ..Self::default()
+            },
+            _ => panic!("page {page}"),
+        }
+    }
+
+    fn act(&self, all: &mut Attributes, held: &mut Held) {
+        if self.counts {
+            let count = all
+                .get_str("n")
+                .map_or(0, |n| n[1..].parse().expect("v and a number"));
+            all.set_str("n", &format!("v{}", count + 1)).expect("short");
+        }
+        if let Some((name, value)) = &self.sets {
+            all.set_str(name, value).expect("short");
+        }
+        if let Some(interval) = self.interval {
+            held.validity.interval = interval;
+        }
+    }
+}
+
+fn shown(all: &Attributes) -> BTreeMap<String, String> {
+    all.iter()
+        .map(|(n, v)| (n.to_owned(), v.to_string()))
+        .collect()
+}
+
+/// `S1` to digits and back.
+#[derive(Default)]
+struct Labels(Vec<(String, String)>);
+
+impl Labels {
+    fn id(&self, labelled: &str) -> String {
+        let (label, rest) = labelled.split_at(2);
+        let known = self.0.iter().find(|(l, _)| l == label);
+        known
+            .map(|(_, digits)| format!("{digits}{rest}"))
+            .expect(labelled)
+    }
+
+    fn labelled(&self, text: &str) -> String {
+        let each = |text: String, (label, digits): &(String, String)| text.replace(digits, label);
+        self.0.iter().fold(text.to_owned(), each)
+    }
+}
+
+#[derive(Debug)]
+struct Step {
+    line: &'static str,
+    /// Node and commands.
+    sent: Vec<(usize, Vec<String>)>,
+}
+
+/// Name, settings and steps of each scenario.
+fn scenarios() -> Vec<(&'static str, Json, Vec<Step>)> {
+    let mut scenarios = Vec::new();
+    for line in include_str!("msm/traces.txt").lines() {
+        if line.starts_with('#') {
+            continue;
+        }
+        if let Some(scenario) = line.strip_prefix("SCENARIO ") {
+            let (name, config) = scenario.split_once(' ').expect("name and settings");
+            let config = serde_json::from_str(config).expect("JSON");
+            scenarios.push((name, config, Vec::new()));
+            continue;
+        }
+        let steps: &mut Vec<Step> = &mut scenarios.last_mut().expect("a scenario").2;
+        match line.strip_prefix("  ") {
+            None => steps.push(Step {
+                line,
+                sent: Vec::new(),
+            }),
+            Some(commands) => {
+                let (node, commands) = commands.split_once(' ').expect("node and commands");
+                let commands = commands.split("; ").map(str::to_owned).collect();
+                let step = steps.last_mut().expect("a step");
+                step.sent.push((place(node), commands));
+            }
+        }
+    }
+    scenarios
+}
+
+fn place(node: &str) -> usize {
+    node[1..].parse::<usize>().expect("n and a number") - 1
+}
+
+async fn replay(name: &str, config: &Json, steps: &[Step]) -> usize {
+    let count = if name.contains("three") { 3 } else { 2 };
+    let world = Shared::new(count);
+    let mut servers = HashMap::new();
+    let mut labels = Labels(vec![("S0".into(), "0".repeat(32))]);
+    let mut requests = 0;
+    for step in steps {
+        let at = format!("{name}: {}", step.line);
+        let words: Vec<&str> = step.line.split(' ').collect();
+        match words[..] {
+            ["KILL", node] => {
+                let mut nodes = world.nodes();
+                nodes.down[place(node)] = true;
+                nodes.items[place(node)].clear();
+            }
+            ["START", node] => world.nodes().down[place(node)] = false,
+            ["WAIT", seconds] => world.wait(seconds.parse::<u64>().expect("seconds") * 1000),
+            ["DIE", server] => drop(servers.remove(server)),
+            ["GET", uri, sent, server, set, "|", ref seen @ ..] => {
+                requests += 1;
+                // Longer than an opinion about a node and the memory of missing ids hold, where sessions live that long.
+                world.wait(if name == "nonsticky-expiry" {
+                    600
+                } else {
+                    2000
+                });
+                if let Some((_, node)) = set.split_once("-n") {
+                    let node = node.split('.').next().expect("a node");
+                    world.nodes().next_random = node.parse::<usize>().expect("a number") - 1;
+                }
+                let server = servers
+                    .entry(server)
+                    .or_insert_with(|| Server::new(server, config, &world, name));
+                let sent = (sent != "-").then(|| labels.id(sent));
+                let (cookie, attributes) = server.serve(uri, sent.as_deref(), config).await;
+                if let Some(id) = &cookie
+                    && !labels.0.iter().any(|(label, _)| set.starts_with(label))
+                {
+                    labels.0.push((set[..2].to_owned(), id[..32].to_owned()));
+                }
+                let cookie = cookie.map_or("-".into(), |id| labels.labelled(&id));
+                assert_eq!(cookie, set, "{at}");
+                let recorded = seen.join(" ");
+                if let Some((_, list)) = recorded.split_once("attrs={") {
+                    let pairs = list
+                        .trim_end_matches('}')
+                        .split(", ")
+                        .filter(|p| !p.is_empty());
+                    let pair = |pair: &str| {
+                        let (name, value) = pair.split_once('=').expect("name and value");
+                        (name.to_owned(), value.to_owned())
+                    };
+                    assert_eq!(attributes, Some(pairs.map(pair).collect()), "{at}");
+                }
+                let mut expected = vec![Vec::new(); count];
+                for (node, commands) in &step.sent {
+                    expected[*node].extend(commands.iter().cloned());
+                }
+                let sent = world.take_log();
+                let sent: Vec<Vec<String>> = sent
+                    .iter()
+                    .map(|log| log.iter().map(|told| labels.labelled(told)).collect())
+                    .collect();
+                assert_eq!(sent, expected, "{at}");
+            }
+            _ => panic!("{at}"),
+        }
+    }
+    requests
+}
+
+#[tokio::test]
+async fn every_recorded_request_sends_what_msm_sent() {
+    let scenarios = scenarios();
+    assert!(scenarios.len() > 20);
+    let mut requests = 0;
+    for (name, config, steps) in &scenarios {
+        requests += replay(name, config, steps).await;
+    }
+    assert!(requests > 140, "{requests}");
+}
+
+/// A non-sticky server with two nodes, n1 the next that is chosen, and msm's settings but for these.
+fn non_sticky(more: &Json) -> (Shared, NonSticky<Shared>) {
+    let count = if more.get("memcachedNodes").is_some() {
+        3
+    } else {
+        2
+    };
+    let world = Shared::new(count);
+    match Server::new("tomcat-a", more, &world, "") {
+        Server::NonSticky { exchange, .. } => (world, *exchange),
+        Server::Sticky { .. } => panic!("sticky"),
+    }
+}
+
+const READ: RequestLine<'static> = RequestLine {
+    method: "GET",
+    path: "/jsp/get",
+    query: None,
+    context: "/jsp",
+};
+
+fn one(value: &str) -> Vec<u8> {
+    let mut all = Attributes::new();
+    all.set_str("k", value).expect("short");
+    attributes::encode(&all, |_| true).expect("plain")
+}
+
+/// Stores a session with `k` = `value`, on both nodes; its id.
+async fn stored(exchange: &NonSticky<Shared>, value: &str) -> String {
+    let held = exchange.create(1800).await;
+    let id = held.id.to_string();
+    end(exchange, held, Some(value)).await;
+    exchange.world().take_log();
+    id
+}
+
+/// Ends a request that set `k` or touched nothing; whether the copies were made.
+async fn end(exchange: &NonSticky<Shared>, held: Held, value: Option<&str>) -> bool {
+    let attributes = value.map(one);
+    let ending = Ending {
+        attributes: attributes.as_deref(),
+    };
+    let copies = exchange.end(held, ending, &READ).await;
+    let copied = copies.is_some();
+    if let Some(copies) = copies {
+        exchange.copy(copies).await;
+    }
+    copied
+}
+
+async fn find(exchange: &NonSticky<Shared>, id: &str) -> Option<Held> {
+    let asked = AskedId::parse(id.as_bytes()).expect("an id");
+    exchange.find(&asked, &READ).await
+}
+
+fn is(held: &Held, value: &str) -> bool {
+    held.attributes() == one(value)
+}
+
+#[tokio::test]
+async fn a_node_is_asked_whether_it_is_up_once_a_second_and_only_when_needed() {
+    let (world, exchange) = non_sticky(&json!({"sticky": false}));
+    let id = stored(&exchange, "a").await;
+    assert_eq!(world.nodes().pings, 2);
+    for (wait, pings) in [(500, 2), (499, 2), (1, 4), (999, 4), (1, 6)] {
+        world.wait(wait);
+        let held = find(&exchange, &id).await.expect("stored");
+        end(&exchange, held, None).await;
+        assert_eq!(world.nodes().pings, pings);
+    }
+    world.wait(5000);
+    assert!(find(&exchange, &id).await.is_some());
+    assert_eq!(world.nodes().pings, 7, "nobody asked for the copy");
+}
+
+#[tokio::test]
+async fn a_session_is_lost_when_its_node_dies_under_a_fresh_opinion() {
+    let (world, exchange) = non_sticky(&json!({"sticky": false}));
+    let id = stored(&exchange, "a").await;
+    world.nodes().down[0] = true;
+    assert_eq!(find(&exchange, &id).await, None, "though the copy is there");
+    let held = exchange.create(1800).await;
+    assert_eq!(held.id.suffix.node(), Some("n1"), "the dead one");
+    assert!(!end(&exchange, held, Some("b")).await);
+    assert!(world.take_log().concat().is_empty());
+    // That store failed, so the node counts as down from now on.
+    let held = find(&exchange, &id).await.expect("the copy");
+    assert_eq!(held.id.to_string(), format!("{}-n2", &id[..32]));
+    assert!(is(&held, "a"));
+}
+
+#[tokio::test]
+async fn a_silent_node_costs_one_wait_a_second() {
+    let (world, exchange) = non_sticky(&json!({"sticky": false}));
+    let id = stored(&exchange, "a").await;
+    world.nodes().silent[0] = true;
+    world.wait(1000);
+    let start = world.nodes().now;
+    let held = find(&exchange, &id).await.expect("the copy");
+    assert!(is(&held, "a"));
+    assert_eq!(world.nodes().now - start, 1000, "one health check");
+    assert!(find(&exchange, &id).await.is_some());
+    assert_eq!(world.nodes().now - start, 1000);
+}
+
+#[tokio::test]
+async fn a_store_that_takes_too_long_loses_the_change() {
+    let (world, exchange) = non_sticky(&json!({"sticky": false}));
+    let id = stored(&exchange, "a").await;
+    let held = find(&exchange, &id).await.expect("stored");
+    world.nodes().silent[0] = true;
+    assert!(
+        !end(&exchange, held, Some("b")).await,
+        "no second copy either"
+    );
+    world.nodes().silent[0] = false;
+    let held = find(&exchange, &id).await.expect("the copy");
+    assert_eq!(held.id.suffix.node(), Some("n2"));
+    assert!(is(&held, "a"), "the old content");
+    // Asynchronous storing looks at no answer, so the copy is made.
+    let (world, exchange) = non_sticky(&json!({"sticky": false, "sessionBackupAsync": true}));
+    let id = stored(&exchange, "a").await;
+    let held = find(&exchange, &id).await.expect("stored");
+    world.nodes().silent[0] = true;
+    assert!(end(&exchange, held, Some("b")).await);
+    let copy = world.take_log()[1].first().cloned();
+    assert_eq!(copy, Some(format!("set bak:{id}(0,3600,176)=STORED")));
+}
+
+#[tokio::test]
+async fn a_lock_is_tried_for_a_second_and_then_ignored() {
+    let (world, exchange) = non_sticky(&json!({"sticky": false, "lockingMode": "all"}));
+    let id = stored(&exchange, "a").await;
+    let first = find(&exchange, &id).await.expect("stored");
+    world.take_log();
+    let start = world.nodes().now;
+    let second = find(&exchange, &id).await.expect("without the lock");
+    assert_eq!(world.nodes().now - start, 1130);
+    let refused = format!("add lock:{id}(0,5,6)=NOT_STORED");
+    let log = world.take_log().swap_remove(0);
+    assert_eq!(log.iter().filter(|told| **told == refused).count(), 8);
+    // Who has no lock frees none, and who has frees it before the validity record is written.
+    end(&exchange, second, None).await;
+    assert!(!world.take_log()[0].concat().contains("lock:"));
+    end(&exchange, first, None).await;
+    let log = world.take_log().swap_remove(0);
+    assert_eq!(log[0], format!("delete lock:{id}=DELETED"));
+    // An unknown id leaves no lock behind.
+    assert_eq!(
+        find(&exchange, &format!("{}-n1", "0".repeat(32))).await,
+        None
+    );
+    let log = world.take_log().swap_remove(0);
+    assert!(log[2].starts_with("delete lock:"), "{log:?}");
+}
+
+#[tokio::test]
+async fn an_unknown_id_costs_one_get_in_half_a_second() {
+    let (world, exchange) = non_sticky(&json!({"sticky": false}));
+    let unknown = format!("{}-n1", "0".repeat(32));
+    for (wait, gets) in [(0, 1), (499, 0), (1, 1)] {
+        world.wait(wait);
+        assert_eq!(find(&exchange, &unknown).await, None);
+        let log = world.take_log().concat();
+        assert_eq!(log.len(), gets, "{log:?}");
+    }
+    // So does an id that was logged out here.
+    let id = stored(&exchange, "a").await;
+    let held = find(&exchange, &id).await.expect("stored");
+    exchange.remove(held).await;
+    world.take_log();
+    assert_eq!(find(&exchange, &id).await, None);
+    assert!(world.take_log().concat().is_empty());
+}
+
+#[tokio::test]
+async fn a_copy_is_looked_for_on_each_other_node_once() {
+    let three = json!({"sticky": false, "memcachedNodes": "three"});
+    let (world, exchange) = non_sticky(&three);
+    let id = stored(&exchange, "a").await;
+    world.wait(1000);
+    world.nodes().down[0] = true;
+    let invented = format!("{}-n1", "0".repeat(32));
+    assert_eq!(find(&exchange, &invented).await, None);
+    let both = |id: &str| {
+        vec![
+            format!("get bak:validity:{id}=miss"),
+            format!("get bak:{id}=miss"),
+        ]
+    };
+    assert_eq!(world.take_log()[1..], [both(&invented), both(&invented)]);
+    // The copy moved on to the third node while the second was down, and is found there.
+    let copy = world.nodes().items[1]
+        .remove(&format!("bak:{id}"))
+        .expect("a copy");
+    world.nodes().items[2].insert(format!("bak:{id}"), copy);
+    let held = find(&exchange, &id).await.expect("the copy");
+    assert_eq!(held.id.suffix.node(), Some("n3"));
+    assert!(is(&held, "a"));
+}
+
+#[tokio::test]
+async fn a_record_that_nobody_can_read_is_deleted() {
+    let (world, exchange) = non_sticky(&json!({"sticky": false}));
+    let id = stored(&exchange, "a").await;
+    for damaged in [&b""[..], b"\x01", b"\0\x03\0\x04"] {
+        world.wait(500);
+        let item = (u64::MAX, damaged.to_vec());
+        world.nodes().items[0].insert(id.clone(), item);
+        assert_eq!(find(&exchange, &id).await, None);
+        let log = world.take_log().swap_remove(0);
+        assert_eq!(log.last(), Some(&format!("delete {id}=DELETED")));
+    }
+}
+
+#[tokio::test]
+async fn what_the_nodes_of_a_sticky_server_missed_is_stored_when_they_are_used_again() {
+    let world = Shared::new(2);
+    let sticky = json!({"sticky": true});
+    let Server::Sticky { exchange, .. } = Server::new("tomcat-a", &sticky, &world, "") else {
+        panic!("not sticky");
+    };
+    exchange.enable(false);
+    let mut held = exchange.create(1800).await;
+    assert_eq!(held.id.suffix.node(), None);
+    let bytes = one("a");
+    let ending = Ending {
+        attributes: Some(&bytes),
+    };
+    let outcome = exchange.end(&mut held, ending, &READ).await;
+    assert_eq!(outcome, Outcome::Failed);
+    assert!(is(&held, "a"));
+    assert_eq!(world.nodes().pings, 0);
+    exchange.enable(true);
+    exchange.begin(&mut held).await;
+    assert_eq!(held.id.suffix.node(), Some("n1"));
+    let nothing = Ending { attributes: None };
+    assert_eq!(
+        exchange.end(&mut held, nothing, &READ).await,
+        Outcome::Stored
+    );
+    assert_eq!(
+        exchange.end(&mut held, nothing, &READ).await,
+        Outcome::Skipped
+    );
+    let id = held.id.to_string();
+    assert_eq!(
+        world.take_log()[0],
+        [format!("set {id}(0,1794,176)=STORED")]
+    );
+    let asked = AskedId::parse(id.as_bytes()).expect("an id");
+    let other = exchange.take_over(&asked).await.expect("the copy");
+    assert!(is(&other, "a"));
+}
+
+/// A server moves requests between threads.
+#[test]
+fn exchanges_can_be_awaited_on_any_thread() {
+    fn send<T: Send>(_: T) {}
+    let (_, exchange) = non_sticky(&json!({"sticky": false}));
+    let asked = AskedId::parse(b"00000000000000000000000000000000-n1").expect("an id");
+    send(exchange.find(&asked, &READ));
+    send(exchange.create(1800));
+    send(exchange.unused(&asked));
+}
