@@ -1,21 +1,17 @@
-//! Commands of the binary protocol on the store, and what clients may do before they have authenticated.
+//! Commands of the binary protocol on the store.
 
-use crate::auth::{self, Standing, Users};
+mod authenticate;
+mod stat;
+
+use crate::auth::Standing;
 use crate::protocol::binary::{
-    Authenticate, Command, Count, Header, Malformed, Packet, Response, Status, Store, encode,
+    Command, Count, Header, Malformed, Packet, Response, Status, Store, encode,
 };
-use crate::protocol::login::Login;
 use crate::protocol::output::Output;
-use crate::protocol::{Direction, Exptime, Response as Outcome, StoreMode, text};
+use crate::protocol::{Direction, Exptime, Response as Outcome, StoreMode};
 use crate::store::{Change, Condition, Deleted, Expiry, Stored, Uncounted, UnixTime, Value};
 
-use super::stats::Detail;
 use super::{Executor, Progress, VERSION, send_data};
-
-/// What a client is told that has authenticated.
-const AUTHENTICATED: &str = "Authenticated";
-const LOGGED_IN: &str = "STORED";
-const WRONG_LOGIN: &str = "CLIENT_ERROR authentication failure";
 
 impl Executor<'_> {
     /// Executes a packet and writes its reply, if it has one, behind what `out` holds.
@@ -55,7 +51,7 @@ impl Executor<'_> {
             Command::Flush { exptime } => self.binary_flush(&mut asked, exptime),
             Command::Noop => asked.done(0),
             Command::Version => asked.tell(VERSION),
-            Command::Stat { group } => self.binary_stat(&mut asked, group),
+            Command::Stat { group } => return self.binary_stat(&mut asked, group),
             Command::Quit => {
                 asked.done(0);
                 return Progress::Quit;
@@ -65,15 +61,6 @@ impl Executor<'_> {
             Command::Unknown => asked.failed(Status::UnknownCommand),
         }
         Progress::Done
-    }
-
-    /// Whether a client that has shown this much may send such a packet.
-    fn admits(&self, packet: &Packet<'_>, standing: Standing) -> bool {
-        /// version, and the three of SASL.
-        const ALWAYS: [u8; 4] = [0x0b, 0x20, 0x21, 0x22];
-        standing.authenticated
-            || self.figures.policy.sasl.is_none()
-            || ALWAYS.contains(&packet.header.opcode)
     }
 
     /// An exptime of this protocol: as those of the text protocol, but never negative.
@@ -87,6 +74,7 @@ impl Executor<'_> {
     fn binary_get(&self, asked: &mut Asked<'_>, key: &[u8], exptime: Option<u32>, with_key: bool) {
         let touch = exptime.map(|exptime| self.binary_expiry(exptime, asked.now));
         let shown = if with_key { key } else { b"" };
+        self.watch_fetch(key, asked.now);
         let found = self.figures.store.get(key, touch, asked.now, |item| {
             let response = Response::Value {
                 key: shown,
@@ -102,6 +90,7 @@ impl Executor<'_> {
             Some(_) => self.count_touch(is_found),
             None => self.count_retrieval(is_found, false),
         }
+        self.figures.prefixes.get(key, is_found);
         if !is_found && !asked.quiet {
             asked.reply(&match with_key {
                 true => Response::Absent(key),
@@ -112,6 +101,7 @@ impl Executor<'_> {
 
     fn binary_touch(&self, asked: &mut Asked<'_>, key: &[u8], exptime: u32) {
         let expiry = self.binary_expiry(exptime, asked.now);
+        self.watch_fetch(key, asked.now);
         let found = self
             .figures
             .store
@@ -122,6 +112,7 @@ impl Executor<'_> {
                 cas: item.unique(),
             });
         self.count_touch(found.is_some());
+        self.figures.prefixes.get(key, found.is_some());
         asked.reply(&found.unwrap_or(Response::Failed(Status::NotFound)));
     }
 
@@ -155,6 +146,8 @@ impl Executor<'_> {
     }
 
     fn binary_delete(&self, asked: &mut Asked<'_>, key: &[u8]) {
+        self.figures.prefixes.delete(key);
+        self.watch_fetch(key, asked.now);
         let deleted = self.figures.store.delete(key, asked.unique(), asked.now);
         if deleted != Deleted::Changed {
             self.count_delete(deleted);
@@ -176,6 +169,7 @@ impl Executor<'_> {
         let expiry = count
             .initial
             .map(|(_, exptime)| self.binary_expiry(exptime, asked.now));
+        self.watch_fetch(count.key, asked.now);
         let store = &self.figures.store;
         let counted = store.count(count.key, change, asked.now, |number, held| {
             if let (true, Some(expiry)) = (held.is_created(), expiry) {
@@ -197,6 +191,9 @@ impl Executor<'_> {
     }
 
     fn binary_flush(&self, asked: &mut Asked<'_>, exptime: u32) {
+        if self.figures.config.disable_flush_all {
+            return asked.failed(Status::AuthFailure);
+        }
         self.counters.cmd_flush.bump();
         let at = match self.binary_expiry(exptime, asked.now) {
             Expiry::Never => asked.now,
@@ -204,96 +201,6 @@ impl Executor<'_> {
         };
         self.figures.store.flush(at, asked.now);
         asked.done(0);
-    }
-
-    fn binary_stat(&self, asked: &mut Asked<'_>, group: &[u8]) {
-        let detail = |word: &[u8]| Detail::of(word.strip_prefix(b" ").unwrap_or_default());
-        match group {
-            _ if group.starts_with(b"reset") => self.figures.reset(),
-            [b'd', b'e', b't', b'a', b'i', b'l', word @ ..] => match detail(word) {
-                Some(Detail::Dump) => {
-                    let lines = self.detail(Detail::Dump);
-                    asked.reply(&Response::Figure("detailed", &lines));
-                }
-                Some(detail) => drop(self.detail(detail)),
-                None => return asked.failed(Status::InvalidArguments),
-            },
-            _ => {
-                let known = self.figure_group(group, &mut |name, value| {
-                    asked.reply(&Response::Figure(name, value.as_bytes()));
-                });
-                if !known {
-                    return asked.failed(Status::NotFound);
-                }
-            }
-        }
-        asked.reply(&Response::Figure("", b""));
-    }
-
-    /// A client that asks for mechanisms begins anew, as in memcached.
-    fn mechanisms(&self, asked: &mut Asked<'_>, standing: &mut Standing) {
-        if self.figures.policy.sasl.is_none() {
-            return asked.failed(Status::UnknownCommand);
-        }
-        standing.authenticated = false;
-        asked.tell(auth::MECHANISM);
-    }
-
-    fn authenticate(
-        &self,
-        asked: &mut Asked<'_>,
-        step: &Authenticate<'_>,
-        standing: &mut Standing,
-    ) {
-        let Some(users) = &self.figures.policy.sasl else {
-            return asked.failed(Status::UnknownCommand);
-        };
-        let Some(mechanism) = step.mechanism else {
-            return asked.failed(Status::InvalidArguments);
-        };
-        standing.authenticated = false;
-        let is_known = mechanism.eq_ignore_ascii_case(auth::MECHANISM.as_bytes());
-        if is_known && !step.is_step && step.credentials == Some(b"") {
-            standing.begun = true;
-            return asked.failed(Status::AuthContinue);
-        }
-        let credentials = step.credentials.and_then(auth::plain);
-        let may = match step.is_step {
-            true => standing.begun,
-            false => is_known,
-        };
-        let is_good = may
-            && !standing.ended
-            && credentials.is_some_and(|(user, password)| users.check(user, password));
-        if !step.is_step {
-            (standing.begun, standing.ended) = (is_good, false);
-        }
-        self.count_authentication(is_good);
-        if is_good {
-            (standing.authenticated, standing.ended) = (true, true);
-            asked.tell(AUTHENTICATED);
-        } else {
-            asked.failed(Status::AuthFailure);
-        }
-    }
-
-    /// Authentication in the text protocol.
-    pub(super) fn login(&self, login: &Login<'_>, standing: &mut Standing, out: &mut Output) {
-        let users: Option<&Users> = self.figures.policy.login.as_ref();
-        standing.authenticated = users.is_some_and(|users| users.check(login.user, login.password));
-        self.count_authentication(standing.authenticated);
-        let answer = match standing.authenticated {
-            true => LOGGED_IN,
-            false => WRONG_LOGIN,
-        };
-        text::encode_line(answer, out);
-    }
-
-    fn count_authentication(&self, is_good: bool) {
-        self.counters.auth_cmds.bump();
-        if !is_good {
-            self.counters.auth_errors.bump();
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::Write;
 
 use crate::protocol::output::Output;
 use crate::protocol::text::{self, admin, item_size};
-use crate::protocol::{Response, meta};
+use crate::protocol::{Response, binary, meta};
 use crate::store::{Cursor, Expiry, Item};
 
 use super::Executor;
@@ -28,6 +28,8 @@ const LINES_AT_ONCE: usize = 1000;
 pub(crate) struct Dump {
     cursor: Cursor,
     told: Told,
+    /// The request's header, where figures are told in packets.
+    packets: Option<binary::Header>,
 }
 
 /// What is told of each item.
@@ -80,10 +82,18 @@ impl Dump {
         Self::telling(Told::Sizes(BTreeMap::new()))
     }
 
+    /// The same, in packets.
+    pub(super) fn sizes_in_packets(header: binary::Header) -> Self {
+        Self {
+            packets: Some(header),
+            ..Self::sizes()
+        }
+    }
+
     fn telling(told: Told) -> Self {
         Self {
-            cursor: Cursor::default(),
             told,
+            ..Self::default()
         }
     }
 
@@ -125,7 +135,14 @@ impl Dump {
             let Some((size, count)) = sizes.pop_first() else {
                 return false;
             };
-            text::encode_figure(&size.to_string(), &count.to_string(), out);
+            let (size, count) = (size.to_string(), count.to_string());
+            match &self.packets {
+                Some(header) => {
+                    let figure = binary::Response::Figure(&size, count.as_bytes());
+                    binary::encode(header, &figure, out);
+                }
+                None => text::encode_figure(&size, &count, out),
+            }
         }
         true
     }
@@ -151,9 +168,10 @@ impl Executor<'_> {
         if dump.tell_sizes(out) {
             return true;
         }
-        match dump.told {
-            Told::Get => text::encode_line("EN", out),
-            _ => text::encode(&Response::End, out),
+        match (&dump.packets, &dump.told) {
+            (Some(header), _) => binary::encode(header, &binary::Response::Figure("", b""), out),
+            (None, Told::Get) => text::encode_line("EN", out),
+            (None, _) => text::encode(&Response::End, out),
         }
         false
     }

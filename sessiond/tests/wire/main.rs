@@ -7,6 +7,7 @@
 //!   wire/sasl/*.txt     binary protocol                         -S
 //!   wire/login/*.txt    text protocol                           -Y
 //!   wire/only-*/*.txt   a protocol where the other is spoken    -B binary, -B ascii
+//!   wire/no-flush/*.txt both                                    -F
 //!   wire/ours/*.txt     what memcached does not do, on purpose  open server, ours alone
 //! ```
 //!
@@ -69,24 +70,34 @@ fn memcached_lets_in_whom_the_scripts_let_in() {
     }
 }
 
+/// A folder of scripts for servers with an option, and how memcached and ours are told of it.
+type Optional = (&'static str, &'static [&'static str], fn(&mut Config));
+
+const OPTIONS: [Optional; 3] = [
+    ("only-binary", &["-B", "binary"], |config| {
+        config.protocol = Protocol::Binary;
+    }),
+    ("only-ascii", &["-B", "ascii"], |config| {
+        config.protocol = Protocol::Ascii;
+    }),
+    ("no-flush", &["-F"], |config| {
+        config.disable_flush_all = true;
+    }),
+];
+
 #[test]
-fn sessiond_speaks_what_the_scripts_speak() {
-    for (protocol, folder) in [
-        (Protocol::Binary, "only-binary"),
-        (Protocol::Ascii, "only-ascii"),
-    ] {
-        let node = Node::start(Config {
-            protocol,
-            ..Config::default()
-        });
-        run(folder, node.address);
+fn sessiond_takes_options_as_the_scripts_say() {
+    for (folder, _, set) in OPTIONS {
+        let mut config = Config::default();
+        set(&mut config);
+        run(folder, Node::start(config).address);
     }
 }
 
 #[test]
-fn memcached_speaks_what_the_scripts_speak() {
-    for (protocol, folder) in [("binary", "only-binary"), ("ascii", "only-ascii")] {
-        if let Some(memcached) = Memcached::start_with(&["-B", protocol], &[]) {
+fn memcached_takes_options_as_the_scripts_say() {
+    for (folder, options, _) in OPTIONS {
+        if let Some(memcached) = Memcached::start_with(options, &[]) {
             run(folder, memcached.address);
         }
     }
@@ -141,7 +152,7 @@ impl Script {
         let cases = text.split("\n\n").filter(|case| !case.trim().is_empty());
         Self {
             name: path.display().to_string(),
-            is_open: !["sasl", "login", "only-binary"].contains(&folder(path)),
+            is_open: !["sasl", "login", "only-binary", "no-flush"].contains(&folder(path)),
             cases: cases.map(Case::read).collect(),
         }
     }
