@@ -73,6 +73,7 @@ pub(crate) async fn answer(
                 group: &exchange.view.groups[pass.upstream],
                 fields: &fields,
                 host: host.as_ref(),
+                name,
                 client,
             };
             let (mut parts, mut body) = (Some(parts), Some(body));
@@ -100,6 +101,8 @@ struct Forward<'a> {
     fields: &'a ConnectionFields,
     /// The request's own host.
     host: Option<&'a HeaderValue>,
+    /// The same without its port.
+    name: &'a str,
     client: IpAddr,
 }
 
@@ -248,7 +251,7 @@ impl Forward<'_> {
         let facts = Facts {
             client: self.client,
             target: target_of(target),
-            host: self.host.map_or("", name_of),
+            host: self.name,
             headers,
             unix: self.exchange.unix_seconds(),
         };
@@ -267,7 +270,7 @@ impl Forward<'_> {
             client: self.client,
             local: exchange.local,
             secure: exchange.secure,
-            host: self.host.map_or("", name_of),
+            host: self.name,
             target: target_of(&parts.uri),
             headers: &parts.headers,
         };
@@ -397,8 +400,9 @@ fn host_of(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
 /// The name in a host, without its port.
 fn name_of(host: &HeaderValue) -> &str {
     let host = host.to_str().unwrap_or_default();
-    match host.rsplit_once(':') {
-        Some((name, port)) if !name.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+    let port = host.bytes().rev().take_while(u8::is_ascii_digit).count();
+    match host[..host.len() - port].strip_suffix(':') {
+        Some(name) if !name.is_empty() => name,
         _ => host,
     }
 }

@@ -1,7 +1,7 @@
-//! Small messages of one turn of a worker's loop, sent together at its end.
+//! Small messages of some tasks of a worker, sent together.
 //!
-//! While the tasks of a turn run, what they send is only put down here; then it goes out in one row, first what is for peers,
-//! then what is for clients. A process at the other end that serves many connections (a peer, a proxy in front) is woken once for
+//! While tasks run, what they send is only put down here; then it goes out in one row, first what is for peers, then what
+//! is for clients. A process at the other end that serves many connections (a peer, a proxy in front) is woken once for
 //! the row instead of again and again between our own work, and the code that decides and the kernel's way out do not
 //! push each other out of the processor's caches. Large messages, and what follows them, are sent at once.
 
