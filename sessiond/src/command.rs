@@ -22,9 +22,12 @@ use crate::store::{
 };
 
 pub(crate) use dump::Dump;
+pub(crate) use watched::tell_eviction;
 
 /// What is told where flush_all is forbidden (memcached's `-F`).
 const NO_FLUSH: &str = "CLIENT_ERROR flush_all not allowed";
+
+const BAD_CHUNK: &str = "CLIENT_ERROR bad data chunk";
 
 const BAD_EXPTIME: &str = "CLIENT_ERROR invalid exptime argument";
 
@@ -122,6 +125,7 @@ impl Executor<'_> {
             }
             Request::Quit => return Progress::Quit,
             Request::Store(store) => (self.store(&store, now), store.noreply),
+            Request::BadChunk { key, noreply } => (self.bad_chunk(key), noreply),
             Request::TooLarge { mode, key, noreply } => (self.too_large(mode, key, now), noreply),
             Request::Delete { key, noreply } => (self.delete(key, now), noreply),
             Request::Arithmetic {
@@ -168,7 +172,10 @@ impl Executor<'_> {
                 text::begin_value(key, item.flags(), item.value().len(), cas, out);
                 send_value(item, out);
             });
-            self.count_retrieval(found.is_some(), touch.is_some());
+            match touch {
+                Some(_) => self.count_touch(found.is_some()),
+                None => self.count_retrieval(found.is_some()),
+            }
             self.figures.prefixes.get(key, found.is_some());
             left -= 1;
             if (out.is_full(enough) || left == 0) && !retrieve.keys.is_empty() {
@@ -179,16 +186,13 @@ impl Executor<'_> {
         Progress::Done
     }
 
-    fn count_retrieval(&self, found: bool, touched: bool) {
+    fn count_retrieval(&self, found: bool) {
         let counters = self.counters;
         counters.cmd_get.bump();
         if found {
             counters.get_hits.bump();
         } else {
             counters.get_misses.bump();
-        }
-        if touched {
-            self.count_touch(found);
         }
     }
 
@@ -248,6 +252,13 @@ impl Executor<'_> {
             Stored::Stored(_) | Stored::Changed | Stored::Refused => {}
         }
         stored
+    }
+
+    /// A data block counts, even if it is not what was announced.
+    fn bad_chunk(&self, key: &[u8]) -> Response {
+        self.counters.cmd_set.bump();
+        self.figures.prefixes.set(key);
+        Response::Refused(BAD_CHUNK)
     }
 
     /// A set that cannot be done drops the old value, so that nobody reads it for the new one.

@@ -65,6 +65,13 @@ pub enum Request<'a> {
     Retrieve(Retrieve<'a>),
     /// set, add, replace, append, prepend, cas.
     Store(Store<'a>),
+    /// A storage command whose data block is not as long as announced; the line's end is missing behind it.
+    BadChunk {
+        /// The item's key.
+        key: &'a [u8],
+        /// Whether that is told.
+        noreply: bool,
+    },
     /// A storage command whose value is larger than an item may be; the value itself is passed over.
     TooLarge {
         /// What was to be stored where.

@@ -17,7 +17,7 @@ use crate::admin;
 use crate::buffers::Buffers;
 use crate::clients::{Client, Clients};
 use crate::clock::Clock;
-use crate::command::Executor;
+use crate::command::{self, Executor};
 use crate::config::Config;
 use crate::connection::{Desk, RETRIEVAL_LINE_MAX};
 use crate::listener::accept::{Arrived, Doors};
@@ -27,7 +27,7 @@ use crate::prefixes::Prefixes;
 use crate::protocol::text::Limits;
 use crate::reload::Reload;
 use crate::status::{Counters, Figures};
-use crate::store::{Layout, Store};
+use crate::store::{Layout, OnEviction, Store};
 use crate::stream::Stream;
 use crate::tuning::Tuning;
 use crate::udp::Datagrams;
@@ -136,15 +136,20 @@ pub async fn serve(
 }
 
 fn figures(config: &Config, doors: &Doors, reload: Reload) -> Figures {
-    let clock = Clock::start();
+    let clock = Arc::new(Clock::start());
     let memory = config.memory_limit.0.bytes();
     let item_size_max = config.item_size_max.bytes();
+    let watch = Arc::new(Watch::default());
     let store = Store::new(Layout {
         memory,
         item_size_max,
         started: clock.now(),
         evict: !config.disable_evictions,
         cas: !config.disable_cas,
+    });
+    store.on_eviction(&{
+        let (watch, clock) = (Arc::clone(&watch), Arc::clone(&clock));
+        OnEviction::new(move |item| command::tell_eviction(&watch, &clock, item))
     });
     Figures {
         listeners: doors.heard(),
@@ -157,7 +162,7 @@ fn figures(config: &Config, doors: &Doors, reload: Reload) -> Figures {
         datagrams: Counters::default(),
         workers: (0..config.threads).map(|_| Counters::default()).collect(),
         prefixes: Prefixes::new(&config.prefix_delimiter),
-        watch: Watch::default(),
+        watch,
         tuning: Mutex::new(Tuning::of(config)),
         told_to_stop: CancellationToken::new(),
         config: config.clone(),

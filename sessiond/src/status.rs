@@ -127,7 +127,7 @@ impl Items {
             evicted_unfetched: usage.evicted_unfetched,
             evicted_active: usage.evicted_active,
             expired: usage.expired,
-            expired_on_access: 0,
+            expired_on_access: usage.expired_on_access,
             expired_unfetched: usage.expired_unfetched,
             reclaimed: usage.reclaimed,
             probation_items: usage.probation.items,
@@ -161,7 +161,7 @@ pub(crate) struct Figures {
     pub(crate) config: Config,
     /// The listeners.
     pub(crate) listeners: Vec<Heard>,
-    pub(crate) clock: Clock,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) reload: Reload,
     pub(crate) store: Arc<Store>,
@@ -171,7 +171,7 @@ pub(crate) struct Figures {
     /// The counters of clients without a connection.
     pub(crate) datagrams: Counters,
     pub(crate) prefixes: Prefixes,
-    pub(crate) watch: Watch,
+    pub(crate) watch: Arc<Watch>,
     pub(crate) tuning: Mutex<Tuning>,
     /// Cancelled by the command that stops the node.
     pub(crate) told_to_stop: CancellationToken,
@@ -204,7 +204,7 @@ impl Figures {
             total_connections: load(&self.clients.total),
             rejected_connections: load(&self.clients.refused),
             limit_maxbytes: limit,
-            reserved_bytes: limit.saturating_sub(usage.limit),
+            reserved_bytes: usage.reserved,
             buffer_bytes: self.buffers.held() as u64,
             items: Items::of(&usage, now),
             commands,

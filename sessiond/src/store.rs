@@ -16,6 +16,7 @@
 
 mod ghost;
 mod large;
+mod observe;
 mod pages;
 mod record;
 mod room;
@@ -34,6 +35,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
 
+pub use observe::OnEviction;
 pub use record::{Item, SHARED_MIN};
 use shard::{Settings, Shard};
 pub use time::{Expiry, UnixTime};
@@ -123,6 +125,13 @@ impl Store {
             limit: AtomicUsize::new(layout.memory),
             reserved: AtomicUsize::new(0),
             maintained: Mutex::default(),
+        }
+    }
+
+    /// Tells this of every item that is evicted from now on.
+    pub fn on_eviction(&self, on_eviction: &OnEviction) {
+        for shard in &self.shards {
+            lock(shard).on_eviction = Some(on_eviction.clone());
         }
     }
 
@@ -318,7 +327,7 @@ impl Store {
             sum.add(&lock(shard).usage());
         }
         sum.limit = self.limit.load(Ordering::Relaxed) as u64;
-        sum.limit = self.limit.load(Ordering::Relaxed) as u64;
+        sum.reserved = self.reserved.load(Ordering::Relaxed) as u64;
         sum
     }
 

@@ -88,7 +88,7 @@ impl Executor<'_> {
         let is_found = found.is_some();
         match touch {
             Some(_) => self.count_touch(is_found),
-            None => self.count_retrieval(is_found, false),
+            None => self.count_retrieval(is_found),
         }
         self.figures.prefixes.get(key, is_found);
         if !is_found && !asked.quiet {

@@ -33,6 +33,7 @@ impl Executor<'_> {
             Verb::Get => self.meta_get(&asked, out),
             Verb::Store(mode, value) => self.meta_store(&asked, mode, value, out),
             Verb::TooLarge => self.meta_too_large(&asked, out),
+            Verb::BadChunk => text::encode(&self.bad_chunk(asked.key), out),
             Verb::Delete => self.meta_delete(&asked, out),
             Verb::Count(direction) => self.meta_count(&asked, direction, out),
             Verb::Debug => self.meta_debug(&asked, out),
@@ -56,8 +57,9 @@ impl Executor<'_> {
         let is_found = found.is_some();
         self.figures.prefixes.get(asked.key, is_found);
         match options.touch {
-            Some(_) => self.count_touch(is_found),
-            None => self.count_retrieval(is_found, false),
+            Some(_) if is_found => self.count_touch(true),
+            // An absent key counts as asked for, even if it was to be touched.
+            _ => self.count_retrieval(is_found),
         }
         if !is_found && !options.quiet {
             asked.reply(Code::Absent, out);
@@ -188,7 +190,10 @@ impl Executor<'_> {
         } else {
             store.delete(asked.key, unique, now)
         };
-        self.count_delete(deleted);
+        // What is made stale is not deleted.
+        if !options.stale || deleted != Deleted::Deleted {
+            self.count_delete(deleted);
+        }
         match deleted {
             Deleted::Deleted if options.quiet => {}
             Deleted::Deleted => asked.reply(Code::Done, out),
@@ -207,10 +212,15 @@ impl Executor<'_> {
         };
         let store = &self.figures.store;
         self.watch_fetch(asked.key, asked.now);
+        let mut created = false;
         let counted = store.count(asked.key, change, asked.now, |number, held| {
+            created = held.is_created();
             self.counted(asked, number, held, out);
         });
-        self.count_arithmetic(direction, counted.err());
+        // A number that was not there counts neither as found nor as missed.
+        if !created {
+            self.count_arithmetic(direction, counted.err());
+        }
         match counted {
             Ok(()) => {}
             Err(Uncounted::Absent) => asked.reply(Code::NotFound, out),

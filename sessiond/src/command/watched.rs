@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use crate::clock::Clock;
 use crate::protocol::text::{self, admin::Subjects};
-use crate::store::{Access, Condition, Expiry, Stored, UnixTime};
+use crate::store::{Access, Condition, Expiry, Item, Stored, UnixTime};
+use crate::watch::Watch;
 
 use super::Executor;
 use super::stats::CLASS;
@@ -102,6 +104,28 @@ impl Executor<'_> {
         let store = &self.figures.store;
         store.access(key, access, now, |held| held.item().value().len())
     }
+}
+
+/// An item is dropped before its time.
+pub(crate) fn tell_eviction(watch: &Watch, clock: &Clock, item: &Item<'_>) {
+    if !watch.wants(Subjects::EVICTIONS) {
+        return;
+    }
+    let now = clock.now();
+    let ttl = match item.expiry() {
+        Expiry::Never => -1,
+        Expiry::At(time) => i64::from(time.0) - i64::from(now.0),
+    };
+    let fetched = if item.was_fetched() { "yes" } else { "no" };
+    let (key, size) = (uri(item.key()), item.value().len());
+    let unused = now.0.saturating_sub(item.last_used().0);
+    watch.tell(
+        Subjects::EVICTIONS,
+        clock.since_1970(),
+        format_args!(
+            "type=eviction key={key} fetch={fetched} ttl={ttl} la={unused} clsid={CLASS} size={size}"
+        ),
+    );
 }
 
 fn uri(key: &[u8]) -> String {

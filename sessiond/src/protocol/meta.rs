@@ -10,7 +10,7 @@ mod reply;
 
 use crate::number::{signed, unsigned};
 
-use super::text::{BAD_CHUNK, BAD_LINE, Limits, UNKNOWN, VALUE_MAX, word};
+use super::text::{BAD_LINE, Limits, UNKNOWN, VALUE_MAX, word};
 use super::{After, Direction, Exptime, KEY_MAX, Parsed, Request};
 
 pub use reply::{Code, Debug, Field, Reply, encode_get};
@@ -55,6 +55,8 @@ pub enum Verb<'a> {
     Get,
     /// ms: store this value.
     Store(Mode, &'a [u8]),
+    /// ms with a data block that is not as long as announced.
+    BadChunk,
     /// ms, with a value that is larger than an item may be; the value is passed over.
     TooLarge,
     /// md: delete, or mark as stale.
@@ -352,7 +354,8 @@ impl<'a> Line<'a> {
             });
         };
         if end != b"\r\n" {
-            return Err(refusal(BAD_CHUNK));
+            let request = command(Verb::BadChunk);
+            return Ok(Parsed::Complete { request, used });
         }
         let request = command(Verb::Store(mode, value));
         Ok(Parsed::Complete { request, used })

@@ -28,7 +28,6 @@ const ITEM_FRAME: usize = 48 + 8 + 1 + 2;
 const FLAGS_SIZE: usize = 4;
 
 pub(super) const BAD_LINE: &str = "CLIENT_ERROR bad command line format";
-pub(super) const BAD_CHUNK: &str = "CLIENT_ERROR bad data chunk";
 const BAD_EXPTIME: &str = "CLIENT_ERROR invalid exptime argument";
 const BAD_DELTA: &str = "CLIENT_ERROR invalid numeric delta argument";
 const BAD_DELETE: &str = "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]";
@@ -330,11 +329,11 @@ impl<'a> Command<'a> {
             };
         };
         if end != b"\r\n" {
-            return Parsed::Invalid {
-                reply: self.unless_noreply(BAD_CHUNK),
-                used,
-                after: After::Continue,
+            let request = Request::BadChunk {
+                key: store.key,
+                noreply: store.noreply,
             };
+            return Parsed::Complete { request, used };
         }
         Parsed::Complete {
             request: Request::Store(Store { value, ..store }),

@@ -346,6 +346,9 @@ impl Shard {
             counted.expired += 1;
             counted.expired_unfetched += unfetched;
         } else {
+            if let Some(on_eviction) = &self.on_eviction {
+                on_eviction.tell(&self.large.item(record));
+            }
             counted.evicted += 1;
             counted.evicted_unfetched += unfetched;
             counted.evicted_active += u64::from(record.frequency() > 0);

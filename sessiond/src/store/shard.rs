@@ -11,6 +11,7 @@ use crate::number::unsigned;
 
 use super::ghost::Ghost;
 use super::large::{self, Large};
+use super::observe::OnEviction;
 use super::record::{Body, Draft, Item, KEY_MAX, Marks, Record, SHARED_MIN};
 use super::segment::{Group, Segments};
 use super::table::Table;
@@ -66,6 +67,8 @@ pub(super) struct Shard {
     /// Values from this size on are large ones.
     large_min: usize,
     last_unique: u64,
+    /// Who is told of evicted items.
+    pub(super) on_eviction: Option<OnEviction>,
     /// When everything stored before becomes absent.
     flush_at: Option<UnixTime>,
 }
@@ -78,6 +81,7 @@ pub(super) struct Counted {
     pub(super) evicted_unfetched: u64,
     pub(super) evicted_active: u64,
     pub(super) expired: u64,
+    pub(super) expired_on_access: u64,
     pub(super) expired_unfetched: u64,
     pub(super) reclaimed: u64,
 }
@@ -107,6 +111,7 @@ impl Shard {
             weights: [0; 2],
             counted: Counted::default(),
             large_min: SHARED_MIN.min((1 << size_bits) / ITEMS_PER_SEGMENT),
+            on_eviction: None,
             flush_at: None,
         }
     }
@@ -316,8 +321,13 @@ impl Shard {
                 false => Marks::default(),
             },
         };
-        let stored = self.replace(hash, position, &new, now);
-        stored.map(|_| number).ok_or(Uncounted::NoRoom)
+        let in_place = text.len() == width;
+        let stored = self.counted.stored;
+        let replaced = self.replace(hash, position, &new, now);
+        if in_place {
+            self.counted.stored = stored;
+        }
+        replaced.map(|_| number).ok_or(Uncounted::NoRoom)
     }
 
     pub(super) fn delete(
@@ -463,11 +473,13 @@ impl Shard {
             items: self.table.len() as u64,
             bytes: (self.weights[0] + self.weights[1]) as u64,
             limit: self.settings.limit as u64,
+            reserved: 0,
             stored: counted.stored,
             evicted: counted.evicted,
             evicted_unfetched: counted.evicted_unfetched,
             evicted_active: counted.evicted_active,
             expired: counted.expired,
+            expired_on_access: counted.expired_on_access,
             expired_unfetched: counted.expired_unfetched,
             reclaimed: counted.reclaimed,
             probation,
@@ -503,6 +515,7 @@ impl Shard {
         if !self.segments.record(position)?.expiry().is_past(now) {
             return Some(position);
         }
+        self.counted.expired_on_access += 1;
         self.expire(hash, position, now);
         None
     }

@@ -11,6 +11,8 @@ pub struct Usage {
     pub bytes: u64,
     /// The limit, with what is reserved for other things than items.
     pub limit: u64,
+    /// What of it is reserved, as [`Store::set_reserved`](super::Store::set_reserved) was told.
+    pub reserved: u64,
     /// Items stored since the start.
     pub stored: u64,
     /// Items dropped before their time to make room.
@@ -21,6 +23,8 @@ pub struct Usage {
     pub evicted_active: u64,
     /// Items found to be expired.
     pub expired: u64,
+    /// Those of them that somebody asked for.
+    pub expired_on_access: u64,
     /// Those of them that nobody had read.
     pub expired_unfetched: u64,
     /// Those of them whose memory was wanted for an item that was being stored.
@@ -64,6 +68,7 @@ impl Usage {
             (&mut self.evicted_unfetched, shard.evicted_unfetched),
             (&mut self.evicted_active, shard.evicted_active),
             (&mut self.expired, shard.expired),
+            (&mut self.expired_on_access, shard.expired_on_access),
             (&mut self.expired_unfetched, shard.expired_unfetched),
             (&mut self.reclaimed, shard.reclaimed),
             (&mut self.memory, shard.memory),
