@@ -14,6 +14,7 @@
 
 mod desk;
 mod dialect;
+mod head;
 mod input;
 
 use std::io;
@@ -21,6 +22,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tracing::debug;
 
 use crate::auth::Standing;
 use crate::buffers::{Buffers, Held};
@@ -37,6 +39,7 @@ use crate::watch::Watcher;
 pub(crate) use desk::Desk;
 use desk::READ_SIZE;
 use dialect::Dialect;
+use head::Head;
 use input::Input;
 
 /// Responses are sent when this much is waiting, before more requests are executed.
@@ -393,6 +396,7 @@ impl Connection {
                 .get_or_insert_with(|| Dialect::of(*first, policy));
             let used = match dialect.parse(data, desk.limits) {
                 Parsed::Complete { request, used } => {
+                    debug!(request = %Head(dialect, data));
                     let enough = enough(desk);
                     let executor = desk.executor;
                     match executor.execute(request, &mut self.standing, enough, &mut desk.output) {
@@ -511,6 +515,7 @@ impl Connection {
         let data = Bytes::from(block.data);
         match block.dialect.parse_split(&block.line, &data, desk.limits) {
             Parsed::Complete { request, .. } => {
+                debug!(request = %Head(block.dialect, &block.line));
                 let executor = desk.executor.with_block(&data);
                 executor.execute(request, &mut self.standing, UNSENT_MAX, &mut desk.output);
             }

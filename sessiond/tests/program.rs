@@ -5,7 +5,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use support::process::{Program, output};
-use support::{connect, until};
+use support::{connect, exchange, until};
 
 /// An address that nobody has at this moment.
 fn free() -> String {
@@ -110,4 +110,17 @@ fn a_signal_has_the_password_file_read_again() {
             .status
             .success()
     );
+}
+
+#[test]
+fn two_letters_have_requests_logged_without_values() {
+    for (flags, logged) in [("-v", false), ("-vv", true)] {
+        let node = Program::start(&["-p", "-1", flags]);
+        let request = b"set greeting 0 0 6\r\nsecret\r\nget greeting\r\n";
+        let answer = "STORED\r\nVALUE greeting 0 6\r\nsecret\r\nEND\r\n";
+        exchange(&mut connect(node.address()), request, answer);
+        let log = node.log();
+        assert_eq!(log.contains("get greeting"), logged, "{log}");
+        assert!(!log.contains("secret"), "{log}");
+    }
 }
