@@ -261,6 +261,26 @@ fn whom_we_trust_gets_everything() {
     );
 }
 
+/// What lasts on a connection ends with the datagram.
+#[test]
+fn operators_commands_do_not_hold_the_socket() {
+    let (_program, client) = ours(&[]);
+    assert_eq!(client.text(b"set a 0 0 1\r\nx\r\n"), "STORED\r\n");
+    for request in [
+        &b"watch mutations fetchers\r\n"[..],
+        b"stats\r\n",
+        b"quit\r\n",
+    ] {
+        let _ = client.ask(request);
+        assert_eq!(client.text(b"get a\r\n"), "VALUE a 0 1\r\nx\r\nEND\r\n");
+    }
+    let dump = client.text(b"lru_crawler metadump all\r\n");
+    assert!(
+        dump.starts_with("key=a exp=-1") && dump.ends_with("END\r\n"),
+        "{dump}"
+    );
+}
+
 #[test]
 fn our_own_port_is_not_answered() {
     let (program, client) = ours(&["-l", "127.0.0.2"]);
