@@ -44,6 +44,7 @@ mod connection;
 mod daemon;
 mod listener;
 mod maintenance;
+mod memory_file;
 mod number;
 mod prefixes;
 mod privileges;

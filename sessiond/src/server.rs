@@ -23,6 +23,7 @@ use crate::connection::{Desk, RETRIEVAL_LINE_MAX};
 use crate::listener::accept::{Arrived, Doors};
 use crate::listener::{self, Listener};
 use crate::maintenance::Maintenance;
+use crate::memory_file::MemoryFile;
 use crate::prefixes::Prefixes;
 use crate::protocol::text::Limits;
 use crate::reload::Reload;
@@ -83,14 +84,19 @@ pub async fn serve(
         config.item_size_max.bytes(),
     )?;
     let figures = Arc::new(figures(&config, &doors, listeners.reload));
+    let memory_file = MemoryFile::take(&config)?;
+    // Before there are items, because it measures what the process takes without them.
+    let maintenance = Maintenance::start(&figures)
+        .map_err(|e| Failure::environment("cannot start the maintenance thread", e))?;
+    if let Some(file) = &memory_file {
+        file.load(&figures.store, figures.clock.now())?;
+    }
     let stopping = CancellationToken::new();
     let admin = listeners
         .admin
         .map(|listener| admin::start(listener, Arc::clone(&figures), stopping.clone()));
     let admin = admin.transpose()?;
     let workers = start_workers(&config, &figures)?;
-    let maintenance = Maintenance::start(&figures)
-        .map_err(|e| Failure::environment("cannot start the maintenance thread", e))?;
     info!(
         node = config.node_id,
         address = addresses.join(" "),
@@ -131,6 +137,9 @@ pub async fn serve(
     if let Some(admin) = admin {
         // Its own failures are logged where they happen.
         let _ = admin.await;
+    }
+    if let Some(file) = &memory_file {
+        file.save(&figures.store, figures.clock.now())?;
     }
     served
 }
