@@ -530,6 +530,28 @@ fn what_cannot_be_read_safely_is_refused_with_its_reason() {
 }
 
 #[test]
+fn a_class_that_only_has_a_known_name_is_another_class() {
+    let mut orphan = vector("integer");
+    let parent = orphan.len() - 4 - 32..orphan.len() - 4;
+    orphan.splice(parent, [0x70]);
+    let mut other_version = vector("integer");
+    other_version[30] ^= 1;
+    let mut other_field = vector("integer");
+    let at = other_field
+        .windows(5)
+        .position(|w| w == b"value")
+        .expect("the field");
+    other_field[at] = b'V';
+    for bytes in [orphan, other_version, other_field] {
+        let (heap, object) = one(&bytes).expect("valid");
+        let object = object.expect("not null");
+        assert_eq!(heap.class_name(object), "java.lang.Integer");
+        assert_eq!(heap.view(object), View::Other);
+        assert_eq!(written(&heap, Some(object)), bytes);
+    }
+}
+
+#[test]
 fn limits_hold() {
     let nested = |levels: usize| {
         let class = class_desc("[La.B;", 2);

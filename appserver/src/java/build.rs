@@ -74,21 +74,21 @@ impl Heap {
 
     /// A `byte[]`.
     pub fn bytes(&mut self, bytes: &[u8]) -> Ref {
-        let class = self.known_class(Known::Bytes);
+        let class = Known::Bytes.into();
         let elements = Elements::Primitive(bytes.into());
         self.add(Node::Array { class, elements })
     }
 
     /// A `String[]`. The elements must be strings or null.
     pub fn strings(&mut self, elements: &[Reference]) -> Ref {
-        let class = self.known_class(Known::Strings);
+        let class = Known::Strings.into();
         let elements = Elements::References(elements.into());
         self.add(Node::Array { class, elements })
     }
 
     /// An `Object[]`.
     pub fn objects(&mut self, elements: &[Reference]) -> Ref {
-        let class = self.known_class(Known::Objects);
+        let class = Known::Objects.into();
         let elements = Elements::References(elements.into());
         self.add(Node::Array { class, elements })
     }
@@ -143,12 +143,11 @@ impl Heap {
         data: &[u8],
         values: &[Reference],
     ) -> Ref {
-        let class = self.known_class(known);
         let mut contents = vec![Content::Block(data.into())];
         contents.extend(values.iter().map(|value| Content::Value(*value)));
         contents.push(Content::End);
         self.add(Node::Object {
-            class,
+            class: known.into(),
             primitives: primitives.into(),
             references: references.into(),
             contents: contents.into(),
@@ -179,9 +178,8 @@ impl Heap {
         if let Some(object) = same.and_then(|same| self.boxes.get(&(known, same))) {
             return *object;
         }
-        let class = self.known_class(known);
         let object = self.add(Node::Object {
-            class,
+            class: known.into(),
             primitives: value.into(),
             references: Box::new([]),
             contents: Box::new([]),

@@ -1,5 +1,8 @@
 //! Class descriptions: what a stream says of a class, and those of the JDK's own classes.
 
+use std::sync::LazyLock;
+
+use super::tag;
 use super::text::JavaText;
 
 /// `SC_WRITE_METHOD`: the fields are followed by what the class's `writeObject` wrote.
@@ -83,7 +86,7 @@ pub(super) fn width(kind: u8) -> Option<usize> {
 macro_rules! known {
     ($($name:ident $java:literal $serial:literal $flags:literal [$(($kind:literal $field:literal $signature:literal))*] $parent:expr,)*) => {
         /// The JDK's classes whose objects this crate understands, as the JDK describes them.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Known {
             $(#[doc = concat!("`", $java, "`")] $name,)*
         }
@@ -97,8 +100,8 @@ macro_rules! known {
                 match self { $(Self::$name => $java,)* }
             }
 
-            /// The description but for its parent, which is told beside it.
-            pub(super) fn desc(self) -> (ClassDesc, Option<Self>) {
+            /// The description but for the number of its parent, which is told beside it.
+            fn make(self) -> (ClassDesc, Option<Self>) {
                 match self {
                     $(Self::$name => (
                         ClassDesc {
@@ -149,4 +152,82 @@ known! {
     HashSet "java.util.HashSet" 0xBA44_8595_96B8_B734 3 [] None,
     LinkedHashSet "java.util.LinkedHashSet" 0xD86C_D75A_95DD_2A1E 2 [] Some(Known::HashSet),
     TreeSet "java.util.TreeSet" 0xDD98_5093_95ED_875B 3 [] None,
+}
+
+/// The known classes in the order of [`Known::ALL`]: they have these numbers in every heap.
+static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+    let entry = |known: &Known| {
+        let (mut desc, parent) = known.make();
+        desc.parent = parent.map(ClassRef::from);
+        Entry {
+            encoded: encoded(&desc),
+            desc,
+        }
+    };
+    Known::ALL.iter().map(entry).collect()
+});
+
+struct Entry {
+    desc: ClassDesc,
+    /// What a stream has between the mark of a description and its parent; `None` with references among the fields, whose
+    /// types depend on what came before.
+    encoded: Option<Vec<u8>>,
+}
+
+impl From<Known> for ClassRef {
+    fn from(known: Known) -> Self {
+        Self(known as u32)
+    }
+}
+
+impl Known {
+    /// The JDK's description.
+    pub(super) fn desc(self) -> &'static ClassDesc {
+        &TABLE[self as usize].desc
+    }
+
+    /// The same as bytes, from the name to the end mark, where they are the same in every stream.
+    pub(super) fn encoded(self) -> Option<&'static [u8]> {
+        TABLE[self as usize].encoded.as_deref()
+    }
+
+    /// The class of that name.
+    pub(super) fn of_name(name: &[u8]) -> Option<Self> {
+        let known = Self::ALL
+            .iter()
+            .find(|known| known.name().as_bytes() == name);
+        known.copied()
+    }
+
+    /// The class whose encoded description these bytes begin with.
+    pub(super) fn described(bytes: &[u8]) -> Option<(Self, &'static [u8])> {
+        let (len, rest) = bytes.split_first_chunk()?;
+        let name = rest.get(..usize::from(u16::from_be_bytes(*len)))?;
+        let known = Self::of_name(name)?;
+        let encoded = known
+            .encoded()
+            .filter(|encoded| bytes.starts_with(encoded))?;
+        Some((known, encoded))
+    }
+}
+
+fn encoded(desc: &ClassDesc) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let text = |bytes: &mut Vec<u8>, text: &JavaText| {
+        bytes.extend((text.as_modified_utf8().len() as u16).to_be_bytes());
+        bytes.extend_from_slice(text.as_modified_utf8());
+    };
+    text(&mut bytes, &desc.name);
+    bytes.extend(desc.serial_version.to_be_bytes());
+    bytes.push(desc.flags);
+    bytes.extend((desc.fields.len() as u16).to_be_bytes());
+    for field in &desc.fields {
+        if field.signature.is_some() {
+            return None;
+        }
+        bytes.push(field.kind);
+        text(&mut bytes, &field.name);
+    }
+    bytes.push(tag::END);
+    Some(bytes)
 }

@@ -1,7 +1,7 @@
 //! The objects of a stream: a graph in which objects refer to each other by number, so that shared objects cost nothing twice,
 //! circles are harmless, and nothing that is walked or freed depends on how deep a stranger nested it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::class::{ClassDesc, ClassRef, Known};
@@ -18,18 +18,16 @@ pub type Reference = Option<Ref>;
 #[derive(Debug, Clone, Default)]
 pub struct Heap {
     nodes: Vec<Node>,
-    classes: Vec<Class>,
-    known_by_desc: HashMap<Arc<ClassDesc>, ClassRef>,
-    known: HashMap<Known, ClassRef>,
-    pub(super) boxes: HashMap<(Known, i64), Ref>,
+    /// Classes that are not known; their numbers come after those of the known ones.
+    others: Vec<Class>,
+    numbers: HashMap<Arc<ClassDesc>, ClassRef>,
+    pub(super) boxes: BTreeMap<(Known, i64), Ref>,
 }
 
-/// A class of a heap.
+/// A class that is not known.
 #[derive(Debug, Clone)]
 struct Class {
     desc: Arc<ClassDesc>,
-    /// Which of the JDK's classes it is, if the description is exactly that.
-    known: Option<Known>,
     /// How many classes it descends from.
     ancestors: usize,
 }
@@ -94,23 +92,20 @@ impl Heap {
 
     /// The description of a class.
     pub fn class(&self, class: ClassRef) -> &ClassDesc {
-        &self.classes[class.0 as usize].desc
+        match self.known(class) {
+            Some(known) => known.desc(),
+            None => &self.others[class.0 as usize - Known::ALL.len()].desc,
+        }
     }
 
     /// Which of the JDK's classes this is; `None` for every other class, and for one that only has such a name.
     pub fn known(&self, class: ClassRef) -> Option<Known> {
-        self.classes[class.0 as usize].known
+        Known::ALL.get(class.0 as usize).copied()
     }
 
-    /// The class as the JDK describes it.
-    pub fn known_class(&mut self, known: Known) -> ClassRef {
-        if let Some(class) = self.known.get(&known) {
-            return *class;
-        }
-        let (mut desc, parent) = known.desc();
-        // Two levels are the most that there are.
-        desc.parent = parent.map(|parent| self.known_class(parent));
-        self.intern(desc)
+    /// One more than the largest number of a class.
+    pub(super) fn classes(&self) -> usize {
+        Known::ALL.len() + self.others.len()
     }
 
     /// The name of an object's class.
@@ -126,45 +121,41 @@ impl Heap {
 
     /// Adds a class; the same description is the same class.
     pub(super) fn intern(&mut self, desc: ClassDesc) -> ClassRef {
-        if let Some(class) = self.known_by_desc.get(&desc) {
+        if let Some(known) = Known::of_name(desc.name.as_modified_utf8())
+            && *known.desc() == desc
+        {
+            return known.into();
+        }
+        if let Some(class) = self.numbers.get(&desc) {
             return *class;
         }
-        let class = ClassRef(self.classes.len() as u32);
-        let known = self.identify(&desc);
-        if let Some(known) = known {
-            self.known.insert(known, class);
-        }
+        let class = ClassRef(self.classes() as u32);
         let desc = Arc::new(desc);
-        self.classes.push(Class {
+        self.others.push(Class {
             ancestors: desc.parent.map_or(0, |parent| self.ancestors(parent) + 1),
             desc: Arc::clone(&desc),
-            known,
         });
-        self.known_by_desc.insert(desc, class);
+        self.numbers.insert(desc, class);
         class
-    }
-
-    fn identify(&self, desc: &ClassDesc) -> Option<Known> {
-        let name = |known: &&Known| known.name().as_bytes() == desc.name.as_modified_utf8();
-        let known = Known::ALL.iter().find(name)?;
-        let (mut wanted, parent) = known.desc();
-        wanted.parent = desc.parent;
-        let same = wanted == *desc && parent == desc.parent.and_then(|parent| self.known(parent));
-        // An unknown parent is no parent of a class that has none.
-        (same && parent.is_some() == desc.parent.is_some()).then_some(*known)
     }
 
     /// How many classes it descends from.
     pub(super) fn ancestors(&self, class: ClassRef) -> usize {
-        self.classes[class.0 as usize].ancestors
+        match self.known(class) {
+            Some(known) => usize::from(known.desc().parent.is_some()),
+            None => self.others[class.0 as usize - Known::ALL.len()].ancestors,
+        }
     }
 
     /// The class and those that it descends from, the topmost first.
-    pub(super) fn lineage(&self, class: ClassRef) -> Vec<ClassRef> {
-        let mut lineage: Vec<_> =
-            std::iter::successors(Some(class), |class| self.class(*class).parent).collect();
-        lineage.reverse();
-        lineage
+    pub(super) fn lineage(&self, class: ClassRef) -> impl Iterator<Item = ClassRef> + use<> {
+        let parent = self.class(class).parent;
+        let parent_of = |class: &ClassRef| self.class(*class).parent;
+        // Most classes have no more than a parent, and take no memory here.
+        let above = parent.as_ref().and_then(parent_of);
+        let mut above: Vec<_> = std::iter::successors(above, parent_of).collect();
+        above.reverse();
+        above.into_iter().chain(parent).chain(Some(class))
     }
 
     pub(super) fn node(&self, object: Ref) -> &Node {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::class::ClassRef;
+use super::class::{ClassRef, Known};
 use super::heap::{Content, Elements, Heap, Node, Ref, Reference};
 use super::text::JavaText;
 use super::{FIRST_HANDLE, HEADER, tag};
@@ -17,8 +17,9 @@ pub struct Writer<'h> {
     heap: &'h Heap,
     out: Vec<u8>,
     block: Vec<u8>,
-    objects: HashMap<Ref, u32>,
-    classes: HashMap<ClassRef, u32>,
+    /// The number in references of each object and class; 0: not written yet.
+    objects: Vec<u32>,
+    classes: Vec<u32>,
     /// Types of fields, of which Java too has each only once.
     types: HashMap<&'h JavaText, u32>,
     next: u32,
@@ -39,8 +40,8 @@ impl<'h> Writer<'h> {
             heap,
             out: HEADER.to_vec(),
             block: Vec::new(),
-            objects: HashMap::new(),
-            classes: HashMap::new(),
+            objects: vec![0; heap.len()],
+            classes: vec![0; heap.classes()],
             types: HashMap::new(),
             next: FIRST_HANDLE,
         }
@@ -48,7 +49,9 @@ impl<'h> Writer<'h> {
 
     /// `writeObject`: an object with all that it refers to.
     pub fn object(&mut self, value: Reference) {
-        let mut steps = vec![Step::Value(value)];
+        let mut steps = Vec::new();
+        self.flush();
+        self.value(value, &mut steps);
         while let Some(step) = steps.pop() {
             match step {
                 Step::Block(bytes) => self.data(bytes),
@@ -127,9 +130,9 @@ impl<'h> Writer<'h> {
         let Some(object) = value else {
             return self.out.push(tag::NULL);
         };
-        if let Some(handle) = self.objects.get(&object) {
-            let handle = *handle;
-            return self.reference(handle);
+        match self.objects[object.0 as usize] {
+            0 => {}
+            handle => return self.reference(handle),
         }
         match self.heap.node(object) {
             Node::String(text) => {
@@ -185,6 +188,9 @@ impl<'h> Writer<'h> {
                 self.out.push(tag::OBJECT);
                 self.class(Some(*class));
                 self.begun(object);
+                if references.is_empty() && contents.is_empty() {
+                    return self.out.extend_from_slice(primitives);
+                }
                 let first = steps.len();
                 self.fields(*class, primitives, references, contents, steps);
                 steps[first..].reverse();
@@ -228,17 +234,22 @@ impl<'h> Writer<'h> {
     /// The description of a class and of those that it descends from.
     fn class(&mut self, mut class: Option<ClassRef>) {
         while let Some(described) = class {
-            if let Some(handle) = self.classes.get(&described) {
-                let handle = *handle;
-                return self.reference(handle);
+            match self.classes[described.0 as usize] {
+                0 => {}
+                handle => return self.reference(handle),
             }
             let heap = self.heap;
             let desc = heap.class(described);
             self.out.push(tag::CLASS_DESC);
+            class = desc.parent;
+            if let Some(encoded) = heap.known(described).and_then(Known::encoded) {
+                self.classes[described.0 as usize] = self.next_handle();
+                self.out.extend_from_slice(encoded);
+                continue;
+            }
             self.short_text(&desc.name);
             self.out.extend(desc.serial_version.to_be_bytes());
-            let handle = self.next_handle();
-            self.classes.insert(described, handle);
+            self.classes[described.0 as usize] = self.next_handle();
             self.out.push(desc.flags);
             self.out.extend((desc.fields.len() as u16).to_be_bytes());
             for field in &desc.fields {
@@ -258,7 +269,6 @@ impl<'h> Writer<'h> {
                 }
             }
             self.out.push(tag::END);
-            class = desc.parent;
         }
         self.out.push(tag::NULL);
     }
@@ -276,8 +286,7 @@ impl<'h> Writer<'h> {
     }
 
     fn begun(&mut self, object: Ref) {
-        let handle = self.next_handle();
-        self.objects.insert(object, handle);
+        self.objects[object.0 as usize] = self.next_handle();
     }
 
     fn next_handle(&mut self) -> u32 {
