@@ -275,6 +275,8 @@ impl Shard {
         fate: impl Fn(Record<'_>) -> Fate,
     ) -> bool {
         let group = segment.group;
+        // A few bytes of records may stand for many megabytes: then there may be room long before the end.
+        let mut in_steps = wanted.large > 0;
         while let Some((record, next)) = segment.record(segment.head) {
             if !record.is_dead() {
                 let offset = segment.head;
@@ -300,12 +302,13 @@ impl Shard {
                     }
                     if let Some(large) = record.number() {
                         self.large.remove(large);
+                        in_steps = true;
                     }
                 }
                 segment.kill(offset);
             }
             segment.head = next;
-            if wanted.large > 0 && self.has_room(wanted, now) && segment.live > 0 {
+            if in_steps && self.has_room(wanted, now) && segment.live > 0 {
                 self.segments.put_back(number, segment);
                 return true;
             }
