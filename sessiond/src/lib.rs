@@ -1,7 +1,8 @@
 //! `sessiond` keeps sessions in memory and speaks memcached's protocols, text and binary: n1 and n2 of the lab.
 //!
 //! ```text
-//!   client ──► listener.rs ──► acceptor (server.rs) ── hands each connection to the next worker, counts them, refuses the one too many
+//!   client ──► listener.rs ──► acceptor (server.rs) ── hands each connection to the next worker,
+//!                 │                                         counts them, refuses the one too many
 //!                 │
 //!      ┌──────────┴─────────┐            worker.rs: one thread with its own event loop; a connection stays with it
 //!   worker 0   ...      worker n-1
@@ -21,6 +22,10 @@
 //!      ├─► store/item.rs    key, flags, expiry, cas unique, value, marks, and what that costs
 //!      └─► store/order.rs   order of use
 //!
+//!   udp.rs          datagrams, each a connection of its own for as long as it takes
+//!   tls.rs          certificates, and TLS as a kind of stream
+//!   memory_file.rs  the items over a stop and start; reload.rs what SIGHUP reads again
+//!   cli.rs          memcached's command line; config.rs what it says; daemon.rs and privileges.rs for the process
 //!   maintenance.rs  a thread that ticks the clock and lets the store expire and tidy
 //!   admin.rs        /livez /readyz /status /metrics on a port of its own, from status.rs
 //! ```
