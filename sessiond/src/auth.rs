@@ -45,6 +45,11 @@ impl Policy {
             sasl: sasl.transpose()?,
         })
     }
+
+    /// Whether a client of the binary protocol that has shown this much has to authenticate first.
+    pub(crate) fn stops(&self, standing: Standing) -> bool {
+        self.sasl.is_some() && !standing.authenticated
+    }
 }
 
 /// What a client has shown so far.

@@ -394,7 +394,12 @@ impl Connection {
             let dialect = *self
                 .dialect
                 .get_or_insert_with(|| Dialect::of(*first, policy));
-            let used = match dialect.parse(data, desk.limits) {
+            // A stranger's values are not waited for.
+            let limits = match dialect {
+                Dialect::Binary if policy.stops(self.standing) => text::Limits::NONE,
+                _ => desk.limits,
+            };
+            let used = match dialect.parse(data, limits) {
                 Parsed::Complete { request, used } => {
                     debug!(request = %Head(dialect, data));
                     let enough = enough(desk);

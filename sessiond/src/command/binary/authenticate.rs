@@ -18,9 +18,7 @@ impl Executor<'_> {
     pub(super) fn admits(&self, packet: &Packet<'_>, standing: Standing) -> bool {
         /// version, and the three of SASL.
         const ALWAYS: [u8; 4] = [0x0b, 0x20, 0x21, 0x22];
-        standing.authenticated
-            || self.figures.policy.sasl.is_none()
-            || ALWAYS.contains(&packet.header.opcode)
+        !self.figures.policy.stops(standing) || ALWAYS.contains(&packet.header.opcode)
     }
 
     /// A client that asks for mechanisms begins anew, as in memcached.
