@@ -236,9 +236,9 @@ impl Executor<'_> {
         counters.cmd_set.bump();
         self.figures.prefixes.set(key);
         self.watch_fetch(key, now);
-        let expiry = value.expiry;
+        let asked = (value.data.len(), value.expiry);
         let stored = self.figures.store.put(key, value, condition, now);
-        self.watch_store(key, condition, stored, expiry, now);
+        self.watch_store(key, condition, stored, asked, now);
         let is_cas = matches!(
             condition,
             Condition::Unique(_) | Condition::UniqueOrStale(_)

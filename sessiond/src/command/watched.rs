@@ -18,39 +18,44 @@ impl Executor<'_> {
         }
     }
 
-    /// Something was to be stored.
+    /// Something with a value of this length was to be stored.
     pub(super) fn watch_store(
         &self,
         key: &[u8],
         condition: Condition,
         stored: Stored,
-        expiry: Expiry,
+        (length, expiry): (usize, Expiry),
         now: UnixTime,
     ) {
-        if self.figures.watch.wants(Subjects::MUTATIONS) {
-            let status = match stored {
-                Stored::Stored(_) => "stored",
-                Stored::Refused => "not_stored",
-                Stored::Changed => "exists",
-                Stored::Absent => "not_found",
-                Stored::NoRoom => "no_memory",
-            };
-            let command = match condition {
-                Condition::Always => "set",
-                Condition::Absent => "add",
-                Condition::Present => "replace",
-                Condition::Append(_) => "append",
-                Condition::Prepend(_) => "prepend",
-                Condition::Unique(_) | Condition::UniqueOrStale(_) => "cas",
-            };
-            self.tell_store(key, command, status, expiry, now);
+        if !self.figures.watch.wants(Subjects::MUTATIONS) {
+            return;
         }
+        let (status, is_stored) = match stored {
+            Stored::Stored(_) => ("stored", true),
+            Stored::Refused => ("not_stored", false),
+            Stored::Changed => ("exists", false),
+            Stored::Absent => ("not_found", false),
+            Stored::NoRoom => ("no_memory", false),
+        };
+        let (command, grows) = match condition {
+            Condition::Always => ("set", false),
+            Condition::Absent => ("add", false),
+            Condition::Present => ("replace", false),
+            Condition::Append(_) => ("append", true),
+            Condition::Prepend(_) => ("prepend", true),
+            Condition::Unique(_) | Condition::UniqueOrStale(_) => ("cas", false),
+        };
+        let grown = self
+            .look_at(key, now)
+            .filter(|_| grows && is_stored)
+            .unwrap_or((length, expiry));
+        self.tell_store(key, command, status, grown, now);
     }
 
     /// Something was larger than items may be.
     pub(super) fn watch_too_large(&self, key: &[u8], now: UnixTime) {
         if self.figures.watch.wants(Subjects::MUTATIONS) {
-            self.tell_store(key, "set", "too_large", Expiry::Never, now);
+            self.tell_store(key, "set", "too_large", (0, Expiry::Never), now);
         }
     }
 
@@ -64,8 +69,8 @@ impl Executor<'_> {
 
     #[cold]
     fn tell_fetch(&self, key: &[u8], now: UnixTime) {
-        let (status, class, size) = match self.size_of(key, now) {
-            Some(size) => ("found", CLASS, size),
+        let (status, class, size) = match self.look_at(key, now) {
+            Some((size, _)) => ("found", CLASS, size),
             None => ("not_found", 0, 0),
         };
         let (key, cfd) = (uri(key), self.descriptor);
@@ -79,8 +84,14 @@ impl Executor<'_> {
     }
 
     #[cold]
-    fn tell_store(&self, key: &[u8], command: &str, status: &str, expiry: Expiry, now: UnixTime) {
-        let size = self.size_of(key, now).unwrap_or(0);
+    fn tell_store(
+        &self,
+        key: &[u8],
+        command: &str,
+        status: &str,
+        (size, expiry): (usize, Expiry),
+        now: UnixTime,
+    ) {
         let ttl = match expiry {
             Expiry::Never => 0,
             Expiry::At(time) => time.0.saturating_sub(now.0),
@@ -95,14 +106,17 @@ impl Executor<'_> {
         );
     }
 
-    /// How long the value of an item is, without it being a use of it.
-    fn size_of(&self, key: &[u8], now: UnixTime) -> Option<usize> {
+    /// How long the value of an item is and when it expires, without it being a use of it.
+    fn look_at(&self, key: &[u8], now: UnixTime) -> Option<(usize, Expiry)> {
         let access = Access {
             vivify: false,
             counts_as_use: false,
         };
         let store = &self.figures.store;
-        store.access(key, access, now, |held| held.item().value().len())
+        store.access(key, access, now, |held| {
+            let item = held.item();
+            (item.value().len(), item.expiry())
+        })
     }
 }
 

@@ -8,6 +8,7 @@
 //!   wire/login/*.txt    text protocol                           -Y
 //!   wire/only-*/*.txt   a protocol where the other is spoken    -B binary, -B ascii
 //!   wire/no-flush/*.txt both                                    -F
+//!   wire/restricted/*.txt text                              -X -W -A -D=
 //!   wire/ours/*.txt     what memcached does not do, on purpose  open server, ours alone
 //! ```
 //!
@@ -73,7 +74,7 @@ fn memcached_lets_in_whom_the_scripts_let_in() {
 /// A folder of scripts for servers with an option, and how memcached and ours are told of it.
 type Optional = (&'static str, &'static [&'static str], fn(&mut Config));
 
-const OPTIONS: [Optional; 3] = [
+const OPTIONS: [Optional; 4] = [
     ("only-binary", &["-B", "binary"], |config| {
         config.protocol = Protocol::Binary;
     }),
@@ -82,6 +83,12 @@ const OPTIONS: [Optional; 3] = [
     }),
     ("no-flush", &["-F"], |config| {
         config.disable_flush_all = true;
+    }),
+    ("restricted", &["-X", "-W", "-A", "-D="], |config| {
+        config.disable_dumping = true;
+        config.disable_watch = true;
+        config.enable_shutdown = true;
+        config.prefix_delimiter = "=".into();
     }),
 ];
 

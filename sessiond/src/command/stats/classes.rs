@@ -17,6 +17,7 @@ impl Executor<'_> {
             return;
         }
         let warm = items.proven_items.min(items.curr_items);
+        let has_temporary = self.figures.tuning().temporary_ttl.is_some();
         for (name, value) in [
             ("number", items.curr_items),
             ("number_hot", 0),
@@ -48,7 +49,9 @@ impl Executor<'_> {
             ("hits_to_cold", done.get_hits),
             ("hits_to_temp", 0),
         ] {
-            figure(&format!("items:{CLASS}:{name}"), &value.to_string());
+            if name != "number_temp" || has_temporary {
+                figure(&format!("items:{CLASS}:{name}"), &value.to_string());
+            }
         }
     }
 
