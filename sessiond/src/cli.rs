@@ -127,8 +127,11 @@ fn serve(config: Config, without_effect: &[WithoutEffect]) -> Result<ExitCode, F
         let reload = listeners.reload.clone();
         let _pid_file = PidFile::write(&config)?;
         privileges::drop_to_user(&config)?;
-        role.listening(&config)?;
-        server::serve(listeners, config, until_stop(signals, reload)).await
+        let ready = {
+            let config = config.clone();
+            move || role.listening(&config)
+        };
+        server::serve_and_tell(listeners, config, ready, until_stop(signals, reload)).await
     })?;
     Ok(ExitCode::SUCCESS)
 }

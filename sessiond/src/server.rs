@@ -76,6 +76,16 @@ pub async fn serve(
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
+    serve_and_tell(listeners, config, || Ok(()), shutdown).await
+}
+
+/// As [`serve`]; calls `ready` when everything that can fail at a start has gone well.
+pub(crate) async fn serve_and_tell(
+    listeners: Listeners,
+    config: Config,
+    ready: impl FnOnce() -> Result<(), Failure>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     let addresses: Vec<String> = listeners.clients.iter().map(ToString::to_string).collect();
     let doors = Doors::open(listeners.clients)?;
     let datagrams = Datagrams::open(
@@ -96,6 +106,7 @@ pub async fn serve(
         .admin
         .map(|listener| admin::start(listener, Arc::clone(&figures), stopping.clone()));
     let admin = admin.transpose()?;
+    ready()?;
     let workers = start_workers(&config, &figures)?;
     info!(
         node = config.node_id,

@@ -248,10 +248,12 @@ fn a_place_that_cannot_be_written_is_told_at_the_start() {
     let place = Place::new();
     let nowhere = place.folder.path().join("no/such/folder/items");
     for path in [nowhere.as_path(), Path::new("/proc/items")] {
-        let output = output(&["-p", "-1", "-e", path.to_str().expect("text")]);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(3), "{told}");
+        let refused = output(&["-p", "-1", "-e", path.to_str().expect("text")]);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(3), "{told}");
         assert!(told.contains("choose another with --memory-file"), "{told}");
+        let background = output(&["-d", "-p", "-1", "-e", path.to_str().expect("text")]);
+        assert_eq!(background.status.code(), Some(3), "told by the starter");
     }
 }
 
@@ -270,4 +272,29 @@ fn a_smaller_memory_keeps_what_fits() {
     let looks: String = (0..1000).map(|n| format!("mg big{n}\r\n")).collect();
     let kept = ask(node.address(), &looks).matches("HD").count();
     assert!(kept > 100 && kept < 600, "{kept}\n{}", node.log());
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_stop_leaves_all_or_nothing() {
+    let place = Place::new();
+    let value = "x".repeat(100_000);
+    let store: String = (0..400)
+        .map(|n| format!("ms key{n} 100000\r\n{value}\r\n"))
+        .collect();
+    let looks: String = (0..400).map(|n| format!("mg key{n} s\r\n")).collect();
+    for _ in 0..3 {
+        let mut node = place.start();
+        ask(node.address(), &store);
+        node.send("TERM");
+        until("it writes", || {
+            let names = place.names();
+            (names.len() > 1).then_some(())
+        });
+        node.signal("KILL");
+        let mut node = place.start();
+        let there = ask(node.address(), &looks).matches("HD s100000").count();
+        assert!(there == 0 || there == 400, "{there}");
+        assert!(!place.names().contains(&"items.damaged".to_owned()));
+        node.signal("KILL");
+    }
 }
