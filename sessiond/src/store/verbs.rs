@@ -57,7 +57,7 @@ pub struct Value<'a> {
     pub base64_key: bool,
 }
 
-/// On which condition [`Store::put`] stores, and how.
+/// On which condition [`Store::put`](super::Store::put) stores, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
     /// Always.
@@ -76,7 +76,7 @@ pub enum Condition {
     UniqueOrStale(u64),
 }
 
-/// What became of [`Store::put`].
+/// What became of [`Store::put`](super::Store::put).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
     /// It is stored, with this cas unique.
@@ -91,7 +91,7 @@ pub enum Stored {
     NoRoom,
 }
 
-/// What [`Store::count`] does to a number.
+/// What [`Store::count`](super::Store::count) does to a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// Up, where it wraps around at 2^64, or down, where it stops at 0.
@@ -104,7 +104,7 @@ pub struct Change {
     pub initial: Option<u64>,
 }
 
-/// Why [`Store::count`] did nothing.
+/// Why [`Store::count`](super::Store::count) did nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uncounted {
     /// No such item.
@@ -117,7 +117,7 @@ pub enum Uncounted {
     NoRoom,
 }
 
-/// What became of [`Store::delete`] and [`Store::make_stale`].
+/// What became of [`Store::delete`](super::Store::delete) and [`Store::make_stale`](super::Store::make_stale).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deleted {
     /// It is done.
@@ -128,7 +128,7 @@ pub enum Deleted {
     Changed,
 }
 
-/// How [`Store::access`] comes to an item.
+/// How [`Store::access`](super::Store::access) comes to an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Access {
     /// An absent key gets an empty item without expiry.
