@@ -25,6 +25,7 @@ fn start(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
         Action::PrintConfig => print!("{}", settings.print(&config)?),
         Action::Healthcheck => healthcheck::http(admin(&config)?, "/readyz")?,
         Action::TestConfig => {
+            logging::start(&config.log, config.log_format)?;
             in_runtime(crate::server::test(&config))?;
             println!("the configuration is valid");
         }
@@ -82,6 +83,7 @@ struct Operator {
 async fn command(operator: Rc<RefCell<Operator>>) -> Command {
     let operator = &mut *operator.borrow_mut();
     match operator.signals.next().await {
+        // The second one hurries; see `serve`.
         Request::Terminate | Request::Interrupt | Request::Quit => Command::Stop,
         Request::ReopenLogs => Command::ReopenLogs,
         Request::Reload => {

@@ -221,7 +221,8 @@ pub struct ServerConfig {
     /// Largest request body; none: that of the top.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_max_body_size: Option<Size>,
-    /// `NAME: VALUE` fields for every response, error pages included.
+    /// `NAME: VALUE` fields for responses of the statuses 200, 201, 204, 206, 301 to 304, 307 and 308; `NAME: VALUE always`
+    /// for every response, error pages included.
     pub add_header: Vec<String>,
     /// Its locations.
     pub location: Vec<LocationConfig>,

@@ -131,7 +131,9 @@ impl Exchange {
             .clone()
             .filter(|_| self.announced.is_none());
         let value = known.unwrap_or_else(|| x_proxy(self.local));
-        ConnectionFields::with_x_proxy(value, self.source(), self.secure, trusted)
+        let mut fields = ConnectionFields::with_x_proxy(value, self.source(), self.secure, trusted);
+        fields.http2 = self.wire.is_none();
+        fields
     }
 
     /// Unix time in seconds.

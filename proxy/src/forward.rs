@@ -80,6 +80,9 @@ pub(crate) async fn answer(
             return forward.run(&mut parts, &mut body).await;
         }
         Some((_, Action::Files(root))) => crate::files::answer(&exchange, root, &parts),
+        Some((location, Action::AddSlash)) => {
+            page::moved_below(&exchange, &location.path, parts.uri.query())
+        }
         Some((_, Action::Answer { status, text })) => page::fixed(&exchange, *status, text),
         None => page::of(&exchange, StatusCode::NOT_FOUND),
     };

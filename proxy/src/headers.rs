@@ -45,8 +45,8 @@ pub struct Policy {
     pub x_forwarded: XForwarded,
     /// Write `Forwarded` (RFC 7239).
     pub forwarded: bool,
-    /// `1.1 NAME`, appended to `Via` of requests.
-    pub via: Option<HeaderValue>,
+    /// Appended to `Via` of requests.
+    pub via: Option<Via>,
     /// Keep fields with `_` in their names (nginx `underscores_in_headers`).
     pub underscores: bool,
     /// The `Server` of every response; `None` passes the upstream's on.
@@ -59,6 +59,15 @@ pub struct Policy {
     pub x_route: bool,
 }
 
+/// What is appended to `Via`: the version that the client speaks, and our name (RFC 9110 section 7.6.3).
+#[derive(Debug, Clone)]
+pub struct Via {
+    /// `1.1 NAME`.
+    pub http1: HeaderValue,
+    /// `2.0 NAME`.
+    pub http2: HeaderValue,
+}
+
 /// What is the same for all requests of one client connection.
 #[derive(Debug, Clone)]
 pub struct ConnectionFields {
@@ -68,6 +77,8 @@ pub struct ConnectionFields {
     pub secure: bool,
     /// The connection comes from a trusted proxy, whose `X-Forwarded-*` and `Forwarded` hold.
     pub trusted: bool,
+    /// The connection speaks HTTP/2.
+    pub http2: bool,
     /// The address the connection came from.
     address: IpAddr,
 }
@@ -89,6 +100,7 @@ impl ConnectionFields {
             x_proxy,
             secure,
             trusted,
+            http2: false,
             address: peer.ip().to_canonical(),
         }
     }
@@ -146,6 +158,11 @@ pub fn request(
         headers.remove(header::FORWARDED);
     }
     if let Some(via) = &policy.via {
+        let via = if connection.http2 {
+            &via.http2
+        } else {
+            &via.http1
+        };
         headers.append(header::VIA, via.clone());
     }
     if let Some(host) = send_host {

@@ -6,6 +6,8 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use program::Failure;
+
 use crate::access_log::{Entry, Format};
 use crate::site::LogTarget;
 
@@ -100,6 +102,17 @@ fn open(target: &LogTarget) -> Option<Out> {
             }
         },
     }
+}
+
+/// Tells whether the access log can be written.
+pub(crate) fn test(target: &LogTarget) -> Result<(), Failure> {
+    if let LogTarget::File(path) = target {
+        append(path).map_err(|error| {
+            let what = format!("cannot open the access log {}", path.display());
+            Failure::environment(&what, error)
+        })?;
+    }
+    Ok(())
 }
 
 fn append(path: &Path) -> std::io::Result<File> {

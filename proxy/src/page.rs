@@ -60,6 +60,21 @@ pub(crate) fn fixed(
     response
 }
 
+/// A redirect to `path` with a slash behind it.
+pub(crate) fn moved_below(
+    exchange: &Rc<Exchange>,
+    path: &str,
+    query: Option<&str>,
+) -> Response<ResponseBody> {
+    let mut response = of(exchange, StatusCode::MOVED_PERMANENTLY);
+    let mark = if query.is_some() { "?" } else { "" };
+    let target = format!("{path}/{mark}{}", query.unwrap_or_default());
+    if let Ok(target) = HeaderValue::try_from(target) {
+        response.headers_mut().insert(LOCATION, target);
+    }
+    response
+}
+
 fn html(exchange: &Rc<Exchange>, status: StatusCode, text: Bytes) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::ready(text, exchange));
     *response.status_mut() = status;

@@ -49,7 +49,7 @@ pub enum Command {
     Refuse(Failure),
     /// Write the access log out and open its file again.
     ReopenLogs,
-    /// Finish what runs, then end.
+    /// Finish what runs, then end; the second one ends at once.
     Stop,
 }
 
@@ -83,7 +83,8 @@ where
             Command::Refuse(error) => proxy.refuse(&error),
             Command::ReopenLogs => proxy.reopen_logs(),
             Command::Stop => {
-                proxy.stop().await;
+                let again = async { while !matches!(commands().await, Command::Stop) {} };
+                proxy.stop(again).await;
                 return Ok(());
             }
         }
@@ -99,7 +100,7 @@ pub async fn test(config: &Config) -> Result<(), Failure> {
     for listener in &site.listeners {
         crate::tls::acceptor(&listener.tls)?;
     }
-    Ok(())
+    crate::log_sink::test(&site.access_log)
 }
 
 impl Proxy {
@@ -164,8 +165,9 @@ impl Proxy {
         self.order(|| Order::ReopenLogs);
     }
 
-    /// Stops: accepts nothing more, finishes what runs (at most `shutdown_timeout`), then ends.
-    pub async fn stop(mut self) {
+    /// Stops: accepts nothing more, finishes what runs (at most `shutdown_timeout`, and until `hurry` completes), then ends.
+    pub async fn stop(mut self, hurry: impl Future<Output = ()>) {
+        let mut hurry = std::pin::pin!(hurry);
         self.shared.stopping.store(true, Relaxed);
         let limit = self.shared.site.load().shutdown_timeout;
         self.order(|| Order::Drain);
@@ -175,7 +177,13 @@ impl Proxy {
                 tracing::warn!("shutdown_timeout has passed; what still runs is ended");
                 break;
             }
-            tokio::time::sleep(STOP_POLL).await;
+            tokio::select! {
+                () = tokio::time::sleep(STOP_POLL) => {}
+                () = &mut hurry => {
+                    tracing::warn!("asked to stop once more; what still runs is ended");
+                    break;
+                }
+            }
         }
         self.end();
     }

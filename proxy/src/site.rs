@@ -27,7 +27,9 @@ use crate::upstream::Upstream;
 
 pub use path::file_path;
 
-pub use location::{Action, Location, Made, ProxyPass, SendHost, SetHeader, Value, VirtualServer};
+pub use location::{
+    Action, AddHeader, Location, Made, ProxyPass, SendHost, SetHeader, Value, VirtualServer,
+};
 
 /// Everything a worker needs to serve.
 #[derive(Debug)]

@@ -123,6 +123,14 @@ fn settings_are_checked_and_shown() {
     let (code, text) = outcome(at, &[&peers[..], &["--admin", "8090", "-t"]].concat());
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("admin: `8090`"), "{text}");
+    for (flag, value, why) in [
+        ("--log", "proxy=loud", "log filter"),
+        ("--access-log", "/nowhere/access.log", "/nowhere/access.log"),
+    ] {
+        let (code, text) = outcome(at, &[&peers[..], &[flag, value, "-t"]].concat());
+        assert_ne!(code, 0, "{flag} {value}: {text}");
+        assert!(text.contains(why), "{text}");
+    }
     assert_eq!(
         outcome(
             at,

@@ -51,7 +51,8 @@ fn the_full_form_in_the_sample_is_good() {
     assert_eq!(site.listeners.len(), 2);
     assert_eq!(site.upstreams.len(), 2);
     assert_eq!(site.upstreams[0].primaries, 2);
-    assert_eq!(site.servers[0].locations.len(), 4);
+    // Four are written; /images leads to /images/.
+    assert_eq!(site.servers[0].locations.len(), 5);
 }
 
 #[test]
@@ -249,6 +250,8 @@ fn sites_that_cannot_hold_are_refused_with_place_and_way_out() {
         (simple("listen = []"), "listen", "write ADDR:PORT"),
         (simple("listen = [\"nowhere\"]"), "listen", "is no address"),
         (simple("listen = [\"8443 ssl\"]"), "listen", "no certificate"),
+        (simple("listen = [\"127.0.0.1:80\", \"localhost:80\"]"), "listen", "is there twice"),
+        (simple("listen = [\"127.0.0.1:80\", \"80\"]"), "listen", "takes its port at every address"),
         (simple("ssl_certificate = \"a\""), "ssl_certificate", "no address says ` ssl`"),
         (simple("listen = [\"8443 ssl\"]\nssl_certificate = \"a\""), "ssl_certificate_key", "private key"),
         (simple("proxy_read_timeout = 0"), "proxy_read_timeout", "0 would fail"),

@@ -7,7 +7,7 @@ use program::{Program, Setting};
 pub const PROGRAM: Program = Program {
     name: "proxy",
     about: "A reverse proxy that keeps sessions: round robin, ip_hash, session_sticky and more",
-    after_help: "Several servers, locations and upstreams go into a file; see the sample proxy.toml.\nSIGHUP reads the file again, SIGTERM and SIGQUIT stop after the running requests.",
+    after_help: "Several servers, locations and upstreams go into a file; see the sample proxy.toml.\nSIGHUP reads the file again, SIGTERM and SIGQUIT stop after the running requests, a second one at once.",
     version: "",
     settings: SETTINGS,
 };

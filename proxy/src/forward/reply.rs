@@ -128,8 +128,9 @@ pub(super) fn finish(
         (node, choice.reason)
     });
     headers::mark(map, &exchange.view.policy, fields, marks);
-    for (name, value) in location.map_or(&[][..], |location| &location.add_headers) {
-        map.append(name, value.clone());
+    let added = location.map_or(&[][..], |location| &location.add_headers);
+    for field in added.iter().filter(|field| field.is_for(status)) {
+        map.append(&field.name, field.value.clone());
     }
     let mut record = exchange.record.borrow_mut();
     record.status = status.as_u16();

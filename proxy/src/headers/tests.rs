@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
 use super::{
-    AddressText, ConnectionFields, HopByHop, Policy, ask_websocket, mark, request, response,
+    AddressText, ConnectionFields, HopByHop, Policy, Via, ask_websocket, mark, request, response,
 };
 use crate::balance::Reason;
 use crate::config::XForwarded;
@@ -181,7 +181,10 @@ fn forwarded_and_via() {
     let policy = Policy {
         x_forwarded: XForwarded::NONE,
         forwarded: true,
-        via: Some(HeaderValue::from_static("1.1 lnmt")),
+        via: Some(Via {
+            http1: HeaderValue::from_static("1.1 lnmt"),
+            http2: HeaderValue::from_static("2.0 lnmt"),
+        }),
         ..policy()
     };
     let lines = sent("Forwarded: for=1.1.1.1\nVia: 1.0 front", &policy, true);
@@ -194,6 +197,13 @@ fn forwarded_and_via() {
             "via: 1.1 lnmt",
         ]
     );
+    let http2 = ConnectionFields {
+        http2: true,
+        ..connection(false)
+    };
+    let mut headers = HeaderMap::new();
+    request(&mut headers, &policy, &http2, None, None);
+    assert_eq!(headers["via"], "2.0 lnmt");
 }
 
 #[test]

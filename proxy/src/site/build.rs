@@ -14,7 +14,7 @@ use http::HeaderValue;
 use super::{ClientLimits, LogTarget, Site, SiteError, Surroundings};
 use crate::config::{BalanceName, Config, HashName, UpstreamConfig, UpstreamEntry};
 use crate::head::Limits;
-use crate::headers::Policy;
+use crate::headers::{Policy, Via};
 use crate::realip::{Network, RealIp, Source};
 
 /// Name of the one upstream of the simple case; what the article calls it.
@@ -183,7 +183,10 @@ fn real_ip(config: &Config) -> Result<Option<RealIp>> {
 fn policy(config: &Config) -> Result<Policy> {
     let via = match config.via.as_str() {
         "" => None,
-        name if name.bytes().all(is_token) => Some(value("via", &format!("1.1 {name}"))?),
+        name if name.bytes().all(is_token) => Some(Via {
+            http1: value("via", &format!("1.1 {name}"))?,
+            http2: value("via", &format!("2.0 {name}"))?,
+        }),
         name => {
             return refuse(
                 "via",

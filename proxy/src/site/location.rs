@@ -36,8 +36,27 @@ pub struct Location {
     pub action: Action,
     /// Largest request body; `None`: no limit.
     pub max_body: Option<u64>,
-    /// Fields for every response, those of the server included.
-    pub add_headers: Box<[(HeaderName, HeaderValue)]>,
+    /// Fields for responses, those of the server included.
+    pub add_headers: Box<[AddHeader]>,
+}
+
+/// A field for responses (nginx `add_header`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddHeader {
+    /// Its name.
+    pub name: HeaderName,
+    /// Its value.
+    pub value: HeaderValue,
+    /// For every status; else for those that nginx takes for a success.
+    pub always: bool,
+}
+
+impl AddHeader {
+    /// Whether a response of this status gets it.
+    pub fn is_for(&self, status: StatusCode) -> bool {
+        const PLAIN: [u16; 10] = [200, 201, 204, 206, 301, 302, 303, 304, 307, 308];
+        self.always || PLAIN.contains(&status.as_u16())
+    }
 }
 
 /// What happens to a request.
@@ -47,6 +66,8 @@ pub enum Action {
     Proxy(ProxyPass),
     /// A file below this directory is the answer; see [`file_path`](super::file_path).
     Files(PathBuf),
+    /// A redirect to the same path with a slash behind it, below which a location with `proxy_pass` begins.
+    AddSlash,
     /// Always the same answer.
     Answer {
         /// Its status.

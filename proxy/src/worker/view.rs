@@ -11,7 +11,7 @@ use super::millis;
 use super::reactor::Reactor;
 use crate::balance::Balancer;
 use crate::error_page::Pages;
-use crate::headers::Policy;
+use crate::headers::{Policy, Via};
 use crate::pool::PeerPool;
 use crate::site::Site;
 
@@ -82,7 +82,10 @@ impl View {
             worker,
             pages: crate::page::load(&site),
             policy: Policy {
-                via: site.policy.via.as_ref().map(own),
+                via: site.policy.via.as_ref().map(|via| Via {
+                    http1: own(&via.http1),
+                    http2: own(&via.http2),
+                }),
                 server: site.policy.server.as_ref().map(own),
                 ..site.policy.clone()
             },

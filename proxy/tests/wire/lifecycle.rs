@@ -154,6 +154,25 @@ fn a_stop_ends_what_does_not_finish_in_time() {
 }
 
 #[test]
+fn a_second_stop_ends_at_once() {
+    let peer = Peer::scripted(|_, client| drop(client.rest()));
+    let mut proxy = Proxy::before(&[&peer], "shutdown_timeout = \"60s\"\n");
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n");
+    until("it runs", || peer.connections() == 1);
+    proxy.command(Command::Stop);
+    proxy.command(Command::Stop);
+    let began = std::time::Instant::now();
+    proxy.wait();
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
+    client.expect_end();
+}
+
+#[test]
 fn logs_are_reopened() {
     let peer = Peer::saying("x");
     let folder = tempfile::tempdir().expect("a folder");

@@ -110,7 +110,27 @@ fn locations_answer_redirect_and_replace_paths() {
         (old.status, old.field("location").as_deref()),
         (301, Some("http://new.test/"))
     );
-    assert_eq!(proxy.get("/nothing").status, 404);
+    let nothing = proxy.get("/nothing");
+    assert_eq!((nothing.status, nothing.field("x-extra")), (404, None));
+    for (asked, target) in [("/app", "/app/"), ("//x/../app?b=c", "/app/?b=c")] {
+        let slash = proxy.get(asked);
+        assert_eq!(
+            (slash.status, slash.field("location").as_deref()),
+            (301, Some(target)),
+            "{asked}"
+        );
+    }
+    assert_eq!(peer.seen().len(), 1);
+}
+
+#[test]
+fn a_field_that_is_always_added_is_on_errors_too() {
+    let proxy = Proxy::start(
+        "[[server]]\n[[server.location]]\npath = \"/\"\nreturn = \"503\"\nadd_header = [\"X-A: 1\", \"X-B: 2 always\"]\n",
+    );
+    let response = proxy.get("/");
+    assert_eq!(response.field("x-a"), None);
+    assert_eq!(response.field("x-b").as_deref(), Some("2"));
 }
 
 #[test]

@@ -38,6 +38,9 @@ pub(super) fn listeners(config: &Config) -> Result<Box<[Listener]>> {
                     proxy_protocol,
                     servers: [place].into(),
                 }),
+                Some(known) if known.servers.contains(&place) && address.port() != 0 => {
+                    return refuse(path, format!("{address} is there twice; write it once"));
+                }
                 Some(known) => {
                     if known.tls.is_empty() == entry.ssl || known.proxy_protocol != proxy_protocol {
                         return refuse(
@@ -52,6 +55,25 @@ pub(super) fn listeners(config: &Config) -> Result<Box<[Listener]>> {
                 }
             }
         }
+    }
+    let taken = |one: &Listener| {
+        let ip = one.address.ip();
+        ip.is_unspecified()
+            && listeners.iter().any(|other| {
+                let address = other.address;
+                // A socket on [::] also takes IPv4.
+                let family = ip.is_ipv6() || address.is_ipv4();
+                address != one.address && address.port() == one.address.port() && family
+            })
+    };
+    if let Some(wide) = listeners.iter().find(|l| l.address.port() != 0 && taken(l)) {
+        return refuse(
+            "listen",
+            format!(
+                "{} takes its port at every address, another address with this port cannot be listened on beside it; leave one of them out",
+                wide.address
+            ),
+        );
     }
     let any_certificate = !config.ssl_certificate.is_empty()
         || config.server.iter().any(|s| !s.ssl_certificate.is_empty());

@@ -1,7 +1,7 @@
 //! Virtual servers and their locations from the configuration.
 
 use http::header::HOST;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, StatusCode};
 
 use super::fields::{field, set_header};
 use super::{Result, positive, refuse, value};
@@ -9,7 +9,7 @@ use crate::config::{Config, LocationConfig, ServerConfig, ServerEntry, UpstreamC
 use crate::retry::NextUpstream;
 use crate::site::path::normalise;
 use crate::site::{
-    Action, Location, ProxyPass, SendHost, SetHeader, SiteError, Value, VirtualServer,
+    Action, AddHeader, Location, ProxyPass, SendHost, SetHeader, SiteError, Value, VirtualServer,
 };
 
 /// The virtual servers. A `proxy_pass` to an address that is no upstream's name adds an upstream of one server to `groups`.
@@ -108,6 +108,7 @@ fn virtual_server(
         }
         locations.push(location);
     }
+    add_slashes(&mut locations);
     locations.sort_by_key(|l| (!l.exact, std::cmp::Reverse(l.path.len())));
     Ok(VirtualServer {
         names: server
@@ -117,6 +118,27 @@ fn virtual_server(
             .collect(),
         locations: locations.into(),
     })
+}
+
+/// Where requests below `/path/` are passed on, `/path` leads there, unless a location says otherwise (nginx does the same
+/// where `proxy_pass` stands in a location whose path ends in a slash).
+fn add_slashes(locations: &mut Vec<Location>) {
+    let without: Vec<Location> = locations
+        .iter()
+        .filter(|location| !location.exact && matches!(location.action, Action::Proxy(_)))
+        .filter_map(|location| {
+            let path = location.path.strip_suffix('/').filter(|p| !p.is_empty())?;
+            let taken = locations.iter().any(|other| *other.path == *path);
+            (!taken).then(|| Location {
+                path: path.into(),
+                exact: true,
+                action: Action::AddSlash,
+                max_body: location.max_body,
+                add_headers: location.add_headers.clone(),
+            })
+        })
+        .collect();
+    locations.extend(without);
 }
 
 /// What a location is made from.
@@ -332,7 +354,7 @@ impl Maker<'_> {
     }
 
     /// Those of the server, then those of the location.
-    fn add_headers(&self) -> Result<Box<[(HeaderName, HeaderValue)]>> {
+    fn add_headers(&self) -> Result<Box<[AddHeader]>> {
         let path = self.at("add_header");
         self.server
             .add_header
@@ -340,7 +362,12 @@ impl Maker<'_> {
             .chain(&self.written.add_header)
             .map(|line| {
                 let (name, text) = field(&path, line)?;
-                Ok((name, value(&path, text)?))
+                let plain = text.strip_suffix(" always");
+                Ok(AddHeader {
+                    name,
+                    value: value(&path, plain.unwrap_or(text).trim_end())?,
+                    always: plain.is_some(),
+                })
             })
             .collect()
     }
