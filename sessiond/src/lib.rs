@@ -15,7 +15,7 @@
 //!      │          protocol/binary.rs  the same for the binary protocol; protocol/login.rs for what a client says who it is
 //!      ▼
 //!   command.rs      a Request on the Store gives a Response: the only room that knows both (command/meta.rs,
-//!      │           command/binary.rs); auth.rs knows users and passwords
+//!      │           command/binary.rs, command/stats.rs, command/admin.rs); auth.rs knows users and passwords
 //!      │
 //!   store.rs        the verbs, with `now` as a parameter; picks the shard by the key's hash
 //!      ├─► store/shard.rs   one table behind one lock: items, memory account, eviction
@@ -27,6 +27,8 @@
 //!   memory_file.rs  the items over a stop and start; reload.rs what SIGHUP reads again
 //!   cli.rs          memcached's command line; config.rs what it says; daemon.rs and privileges.rs for the process
 //!   maintenance.rs  a thread that ticks the clock and lets the store expire and tidy
+//!   clients.rs      who is connected; watch.rs who wants to see what happens; prefixes.rs counts by prefix of keys;
+//!                   tuning.rs what operators change while it runs
 //!   admin.rs        /livez /readyz /status /metrics on a port of its own, from status.rs
 //! ```
 //!

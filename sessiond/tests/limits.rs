@@ -203,6 +203,9 @@ fn the_admin_port_tells_health_and_figures() {
         "lnmt_sessiond_connections 1\n",
         "lnmt_sessiond_commands_total{command=\"get\",outcome=\"hit\"} 1\n",
         "lnmt_sessiond_memory_limit_bytes 67108864\n",
+        "lnmt_sessiond_items_by_state{state=\"probation\"} 1\n",
+        "lnmt_sessiond_commands_total{command=\"set\",outcome=\"any\"} 1\n",
+        "lnmt_sessiond_watchers 0\n",
         "# EOF\n",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");

@@ -1,6 +1,10 @@
 //! The commands of operators: `cache_memlimit`, `slabs`, `lru`, `lru_crawler`, `watch`, `shutdown`, `verbosity`, ...
 //!
 //! Their odd replies are memcached 1.6.18's: some say `ERROR` where others say what is wrong, some take a `noreply`.
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 use std::ops::BitOr;
 
