@@ -1,6 +1,11 @@
 //! Numbers as C's `strtol` and `strtoul` read them, because memcached uses those: for the words of a command and for
 //! the values that incr and decr work on.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
 /// A number as `strtoull` reads it: leading white space, a sign, digits, then the end or white space. What a minus sign
 /// leaves beyond the signed range is refused, as memcached does.
 pub(crate) fn unsigned(word: &[u8]) -> Option<u64> {
@@ -9,7 +14,7 @@ pub(crate) fn unsigned(word: &[u8]) -> Option<u64> {
     for digit in digits {
         number = number
             .checked_mul(10)?
-            .checked_add(u64::from(digit - b'0'))?;
+            .checked_add(u64::from(value(*digit)))?;
     }
     if negative {
         number = number.wrapping_neg();
@@ -25,7 +30,7 @@ pub(crate) fn signed(word: &[u8]) -> Option<i32> {
     let (negative, digits) = parts(word)?;
     let mut number: i64 = 0;
     for digit in digits {
-        let digit = i64::from(digit - b'0');
+        let digit = i64::from(value(*digit));
         number = number.checked_mul(10)?;
         number = if negative {
             number.checked_sub(digit)?
@@ -41,23 +46,23 @@ pub(crate) fn write_unsigned(mut number: u64, out: &mut Vec<u8>) {
     /// As many digits as `u64::MAX` has.
     const DIGITS_MAX: usize = 20;
     let mut digits = [b'0'; DIGITS_MAX];
-    let mut used = 0;
+    let mut used = 0usize;
     for place in digits.iter_mut().rev() {
         *place = b'0' | (number % 10) as u8;
         number /= 10;
-        used += 1;
+        used = used.saturating_add(1);
         if number == 0 {
             break;
         }
     }
-    let (_, digits) = digits.split_at(DIGITS_MAX - used);
-    out.extend_from_slice(digits);
+    let start = DIGITS_MAX.saturating_sub(used);
+    out.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
 
 /// Sign and digits; `None` without digits or with something behind them.
 fn parts(word: &[u8]) -> Option<(bool, &[u8])> {
     let start = word.iter().position(|byte| !is_space(byte))?;
-    let (negative, rest) = match &word[start..] {
+    let (negative, rest) = match word.get(start..)? {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
         rest => (false, rest),
@@ -69,6 +74,11 @@ fn parts(word: &[u8]) -> Option<(bool, &[u8])> {
     let (digits, behind) = rest.split_at(length);
     let ends = behind.first().is_none_or(is_space);
     (!digits.is_empty() && ends).then_some((negative, digits))
+}
+
+/// What a decimal digit stands for.
+fn value(digit: u8) -> u8 {
+    digit.wrapping_sub(b'0')
 }
 
 /// C's `isspace`.

@@ -5,6 +5,11 @@
 //! an argument right behind it. The reply repeats what was asked for in the order it was asked, so a [`Command`] keeps
 //! its flags as they were written beside what they mean together.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
 mod base64;
 mod reply;
 
@@ -196,7 +201,7 @@ pub(super) fn parse<'a>(
     Some(match line.parse() {
         Ok(parsed) => parsed,
         Err(Refusal::Line(reply)) => refused(reply, used),
-        Err(Refusal::Value(reply, length)) => refused(reply, used + length),
+        Err(Refusal::Value(reply, length)) => refused(reply, used.saturating_add(length)),
     })
 }
 
@@ -321,7 +326,8 @@ impl<'a> Line<'a> {
             .and_then(|length| usize::try_from(length).ok())
             .ok_or(Refusal::Line(BAD_LINE))?;
         // From here on it is known how much to pass over.
-        let refusal = |reply| Refusal::Value(reply, length + 2);
+        let block = length.saturating_add(2);
+        let refusal = |reply| Refusal::Value(reply, block);
         let options = Options::of(key, flags).map_err(refusal)?;
         let mode = options.store_mode().map_err(refusal)?;
         let key = options.key(key);
@@ -333,7 +339,7 @@ impl<'a> Line<'a> {
                 options,
             })
         };
-        let used = self.used + length + 2;
+        let used = self.used.saturating_add(block);
         let key_length = key.bytes(&mut [0; KEY_MAX]).len();
         if self
             .limits
@@ -345,12 +351,12 @@ impl<'a> Line<'a> {
         flags.check_opaque().map_err(refusal)?;
         let Some((value, end)) = self
             .data
-            .get(..length + 2)
+            .get(..block)
             .and_then(|data| data.split_at_checked(length))
         else {
             return Ok(Parsed::Partial {
                 line: self.used,
-                block: length + 2,
+                block,
             });
         };
         if end != b"\r\n" {

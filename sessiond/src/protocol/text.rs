@@ -4,6 +4,11 @@
 //! announced length and CR LF. When a *line* is refused, its data block is not passed over but read as commands, as in
 //! memcached: clients that pipeline see the same replies from both.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
 pub mod admin;
 
 use std::io::Write;
@@ -59,13 +64,17 @@ impl Limits {
 /// What memcached counts for an item with a key and a value of these lengths.
 pub fn item_size(key_length: usize, flags: u32, length: usize) -> usize {
     let flags_size = if flags == 0 { 0 } else { FLAGS_SIZE };
-    ITEM_FRAME + flags_size + key_length + length
+    [flags_size, key_length, length]
+        .into_iter()
+        .fold(ITEM_FRAME, usize::saturating_add)
 }
 
 /// What stands at the beginning of `buffer`, which must not be empty.
 pub fn parse(buffer: &[u8], limits: Limits) -> Parsed<'_> {
-    match buffer.iter().position(|byte| *byte == b'\n') {
-        Some(end) => parse_split(&buffer[..=end], &buffer[end + 1..], limits),
+    let end = buffer.iter().position(|byte| *byte == b'\n');
+    let line = end.and_then(|end| buffer.split_at_checked(end.saturating_add(1)));
+    match line {
+        Some((line, data)) => parse_split(line, data, limits),
         None => unfinished_line(buffer, limits),
     }
 }
@@ -95,7 +104,7 @@ pub fn parse_split<'a>(line: &'a [u8], data: &'a [u8], limits: Limits) -> Parsed
 /// The first word and what is behind it; `None` when there is none.
 pub(super) fn word(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let start = line.iter().position(|byte| *byte != b' ')?;
-    let line = &line[start..];
+    let line = line.get(start..)?;
     let end = line.iter().position(|byte| *byte == b' ');
     Some(line.split_at(end.unwrap_or(line.len())))
 }
@@ -108,7 +117,7 @@ fn is_http_version(word: &[u8]) -> bool {
 
 /// A line whose LF has not arrived: more of it, unless nobody would send such a line.
 fn unfinished_line(buffer: &[u8], limits: Limits) -> Parsed<'_> {
-    let need = buffer.len() + 1;
+    let need = buffer.len().saturating_add(1);
     if buffer.len() <= LINE_MAX {
         return Parsed::Incomplete { need };
     }
@@ -156,7 +165,7 @@ impl<'a> Words<'a> {
             if words.count == 0 {
                 words.arguments = behind;
             }
-            words.count += 1;
+            words.count = words.count.saturating_add(1);
             words.last = word;
             rest = behind;
         }
@@ -309,7 +318,8 @@ impl<'a> Command<'a> {
     }
 
     fn with_value(&self, store: Store<'a>, length: usize) -> Parsed<'a> {
-        let used = self.used + length + 2;
+        let block = length.saturating_add(2);
+        let used = self.used.saturating_add(block);
         if self.limits.refuses(store.key.len(), store.flags, length) {
             let request = Request::TooLarge {
                 mode: store.mode,
@@ -320,12 +330,12 @@ impl<'a> Command<'a> {
         }
         let Some((value, end)) = self
             .data
-            .get(..length + 2)
+            .get(..block)
             .and_then(|data| data.split_at_checked(length))
         else {
             return Parsed::Partial {
                 line: self.used,
-                block: length + 2,
+                block,
             };
         };
         if end != b"\r\n" {
@@ -386,7 +396,7 @@ impl<'a> Command<'a> {
     fn flush_all(&self) -> Result<Request<'a>, Option<&'static str>> {
         self.words(1..=3)?;
         let noreply = self.line.noreply();
-        let delay = match self.line.count - usize::from(noreply) {
+        let delay = match self.line.count.saturating_sub(noreply.into()) {
             1 => Some(0),
             _ => signed(self.line.first[1]),
         };

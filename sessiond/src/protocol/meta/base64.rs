@@ -23,9 +23,10 @@ pub(super) fn decode(sent: &[u8], space: &mut [u8]) -> Option<usize> {
             .fold(0, |bits: u32, digit| bits << 6 | digit.unwrap_or(0));
         let bytes = bits.to_be_bytes();
         let kept = 3usize.checked_sub(padded).filter(|kept| *kept > 0)?;
-        let here = space.get_mut(length..length + kept)?;
-        here.copy_from_slice(bytes.get(1..1 + kept)?);
-        length += kept;
+        let [_, whole @ ..] = bytes;
+        let (_, room) = space.split_at_mut_checked(length)?;
+        room.get_mut(..kept)?.copy_from_slice(whole.get(..kept)?);
+        length = length.saturating_add(kept);
         if padded > 0 {
             break;
         }
@@ -41,13 +42,12 @@ pub(super) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
             .chain([&0; 2])
             .take(3)
             .fold(0, |bits: u32, byte| bits << 8 | u32::from(*byte));
-        for place in 0..4 {
-            let digit = bits >> (18 - 6 * place) & 0b11_1111;
-            out.push(if place > group.len() {
-                PADDING
-            } else {
-                ALPHABET[digit as usize] // six bits
-            });
+        for (place, shift) in [18, 12, 6, 0].into_iter().enumerate() {
+            let digit = bits >> shift & 0b11_1111;
+            let letter = ALPHABET
+                .get(digit as usize)
+                .filter(|_| place <= group.len());
+            out.push(*letter.unwrap_or(&PADDING));
         }
     }
 }
@@ -55,9 +55,9 @@ pub(super) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
 /// `None` for what is passed over, `Some(None)` for padding, else the digit's value.
 fn value(byte: u8) -> Option<Option<u32>> {
     let value = match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
+        b'A'..=b'Z' => byte.wrapping_sub(b'A'),
+        b'a'..=b'z' => byte.wrapping_sub(b'a' - 26),
+        b'0'..=b'9' => byte.wrapping_add(52 - b'0'),
         b'+' => 62,
         b'/' => 63,
         PADDING => return Some(None),

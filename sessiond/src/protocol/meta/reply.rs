@@ -160,7 +160,7 @@ impl Debug<'_> {
         }
         let exp = match self.time_left {
             None => -1,
-            Some(left) => -i64::from(left),
+            Some(left) => i64::from(left).saturating_neg(),
         };
         let (unused, unique, size) = (self.unused, self.unique, self.size);
         let fetched = if self.fetched { "yes" } else { "no" };
