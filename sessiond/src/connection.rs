@@ -12,16 +12,19 @@
 //! An idle connection keeps no buffers at all. What it does keep is counted (`buffers.rs`) and bounded: one request of
 //! the largest size, and responses up to [`UNSENT_MAX`] and one value.
 
+mod block;
 mod desk;
 mod dialect;
 mod head;
 mod input;
+mod receive;
+mod rest;
+mod watching;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tracing::debug;
 
 use crate::auth::Standing;
@@ -30,17 +33,19 @@ use crate::clients::State;
 use crate::command::{Dump, Progress};
 use crate::protocol::output::Output;
 use crate::protocol::text;
-use crate::protocol::text::admin::Subjects;
-use crate::protocol::{After, Exptime, Keys, Parsed, Retrieve};
+use crate::protocol::{After, Parsed};
 use crate::store::{SHARED_MIN, UnixTime};
 use crate::stream::Stream;
 use crate::watch::Watcher;
 
+use block::Block;
 pub(crate) use desk::Desk;
 use desk::READ_SIZE;
 use dialect::Dialect;
 use head::Head;
 use input::Input;
+use receive::Received;
+use rest::Rest;
 
 /// Responses are sent when this much is waiting, before more requests are executed.
 const UNSENT_MAX: usize = 512 * 1024;
@@ -50,9 +55,6 @@ pub(crate) const RETRIEVAL_LINE_MAX: usize = 1 << 20;
 
 /// Told before the connection is closed, as memcached does, when there is no memory for the rest of a request.
 const NO_ROOM_TO_READ: &str = "SERVER_ERROR out of memory reading request";
-
-/// Told where there are as many watchers as there may be.
-const TOO_MANY_WATCHERS: &str = "WATCHER_TOO_MANY log watcher limit reached";
 
 /// Who ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,50 +124,6 @@ pub(crate) struct Connection {
     ending: Option<Ended>,
     held: Held,
     last_used: UnixTime,
-}
-
-/// A storage command whose value goes straight to where it stays.
-struct Block {
-    dialect: Dialect,
-    /// The command's line, or the packet without its value.
-    line: Vec<u8>,
-    /// What has arrived of the value and, in text, its CR LF; has room for exactly that.
-    data: Vec<u8>,
-    length: usize,
-}
-
-/// The rest of a retrieval.
-struct Rest {
-    keys: Vec<u8>,
-    /// How much of `keys` is done.
-    done: usize,
-    exptime: Option<Exptime>,
-    with_cas: bool,
-}
-
-/// What there is to execute after a read.
-enum Received {
-    /// This; `full` when the room was not enough for what has arrived.
-    Input { input: Input, full: bool },
-    /// A value arrived whole.
-    Block(Box<Block>),
-    /// Nothing yet.
-    Nothing,
-    /// The client has closed its side.
-    End,
-    /// There is no memory for more of the request.
-    NoRoom,
-}
-
-/// What became of a read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Read {
-    /// Something came.
-    Some,
-    /// Nothing yet.
-    Nothing,
-    /// The client has closed its side.
-    End,
 }
 
 impl Connection {
@@ -296,59 +254,6 @@ impl Connection {
         }
     }
 
-    /// Reads once. A value that is being received comes first; the rest goes behind what is not complete.
-    fn receive(&mut self, desk: &mut Desk<'_>) -> io::Result<Received> {
-        if let Some(mut block) = self.block.take() {
-            let read = self.read(&mut block.data, desk)?;
-            if read == Read::End {
-                return Ok(Received::End);
-            }
-            if block.data.len() >= block.length {
-                return Ok(Received::Block(block));
-            }
-            self.block = Some(block);
-            return Ok(Received::Nothing);
-        }
-        let kept = std::mem::take(&mut self.input);
-        let mut buffer = if kept.rest().len() <= READ_SIZE / 2 {
-            let mut buffer = desk.read_buffer();
-            buffer.extend_from_slice(kept.rest());
-            buffer
-        } else {
-            // A line of thousands of keys, or a value that is not large enough for a block.
-            let wanted = kept.rest().len().saturating_add(READ_SIZE);
-            if !desk.buffers.has_room_for(wanted) {
-                return Ok(Received::NoRoom);
-            }
-            let mut buffer = kept.into_bytes();
-            if buffer.capacity() < wanted {
-                buffer.reserve(READ_SIZE);
-            }
-            buffer
-        };
-        let read = self.read(&mut buffer, desk)?;
-        let full = read == Read::Some && buffer.len() == buffer.capacity();
-        let input = Input::of(buffer);
-        Ok(match read {
-            Read::End => Received::End,
-            Read::Some | Read::Nothing => Received::Input { input, full },
-        })
-    }
-
-    /// Reads what has arrived into the room that `into` has.
-    fn read(&mut self, into: &mut Vec<u8>, desk: &Desk<'_>) -> io::Result<Read> {
-        match self.stream.receive(into) {
-            Ok(0) => Ok(Read::End),
-            Ok(read) => {
-                desk.executor.counters.bytes_read.add(read);
-                self.last_used = desk.now();
-                Ok(Read::Some)
-            }
-            Err(error) if waits(&error) => Ok(Read::Nothing),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Executes what is complete in `input`, up to the share of one turn, of which `left` is left.
     fn execute(
         &mut self,
@@ -424,8 +329,7 @@ impl Connection {
                 Parsed::Incomplete { .. } => return Ok(Next::Read),
                 Parsed::Partial { line, block } if block >= SHARED_MIN => {
                     let (line, here) = data.split_at_checked(line).unwrap_or((data, b""));
-                    self.begin_block(dialect, line, here, block, desk);
-                    data.len()
+                    self.begin_block(dialect, line, here, block, desk)
                 }
                 Parsed::Partial { .. } => return Ok(Next::Read),
                 Parsed::Invalid { reply, used, after } => {
@@ -442,97 +346,6 @@ impl Connection {
         }
         desk.executor.counters.conn_yields.bump();
         Ok(Next::Turn)
-    }
-
-    /// Whether the client watches from now on, and what it is told.
-    fn begin_to_watch(&mut self, subjects: Subjects, desk: &mut Desk<'_>) -> bool {
-        let watch = &desk.executor.figures.watch;
-        self.watcher = desk.bell.and_then(|bell| watch.join(subjects, bell));
-        let watches = self.watcher.is_some();
-        let line = if watches { "OK" } else { TOO_MANY_WATCHERS };
-        text::encode_line(line, &mut desk.output);
-        watches
-    }
-
-    /// Sends what there is to see. What a watcher says is not listened to.
-    fn watch(&mut self, desk: &mut Desk<'_>) -> io::Result<Next> {
-        let mut unheard = desk.read_buffer();
-        let read = self.read(&mut unheard, desk);
-        desk.take_back(unheard);
-        if read? == Read::End || desk.stopping {
-            return Ok(Next::Close(Ended::Client));
-        }
-        if let Some(watcher) = &self.watcher {
-            let lines = desk.executor.figures.watch.take(watcher);
-            desk.output.extend_from_slice(&lines);
-        }
-        if !self.flush(desk)? {
-            return Ok(self.park(desk));
-        }
-        Ok(Next::Read)
-    }
-
-    /// Goes on with a retrieval.
-    fn go_on(&mut self, mut rest: Box<Rest>, desk: &mut Desk<'_>) {
-        let enough = enough(desk);
-        let request = rest.request();
-        if let Progress::More(left) =
-            desk.executor
-                .execute(request.into(), &mut self.standing, enough, &mut desk.output)
-        {
-            let left = left.keys.as_bytes().len();
-            rest.done = rest.keys.len().saturating_sub(left);
-            self.rest = Some(rest);
-        }
-    }
-
-    /// Begins to receive a large value, of which `here` has arrived. Without memory for it, it is passed over, and the
-    /// item under its key goes, as in memcached.
-    fn begin_block(
-        &mut self,
-        dialect: Dialect,
-        line: &[u8],
-        here: &[u8],
-        length: usize,
-        desk: &mut Desk<'_>,
-    ) {
-        if !desk.buffers.has_room_for(length) {
-            let executor = desk.executor.without_room();
-            let none = text::Limits::NONE;
-            if let Parsed::Complete { request, .. } = dialect.parse(line, none) {
-                executor.execute(request, &mut self.standing, UNSENT_MAX, &mut desk.output);
-            }
-            self.skip = length.saturating_sub(here.len());
-            return;
-        }
-        let mut data = Vec::with_capacity(length);
-        data.extend_from_slice(here);
-        self.block = Some(Box::new(Block {
-            dialect,
-            line: line.to_vec(),
-            data,
-            length,
-        }));
-    }
-
-    /// Executes a storage command whose value has arrived.
-    fn execute_block(&mut self, block: Block, desk: &mut Desk<'_>) {
-        let data = Bytes::from(block.data);
-        match block.dialect.parse_split(&block.line, &data, desk.limits) {
-            Parsed::Complete { request, .. } => {
-                debug!(request = %Head(block.dialect, &block.line));
-                let executor = desk.executor.with_block(&data);
-                executor.execute(request, &mut self.standing, UNSENT_MAX, &mut desk.output);
-            }
-            Parsed::Invalid {
-                reply: Some(reply), ..
-            } => {
-                text::encode_line(reply, &mut desk.output);
-            }
-            Parsed::Invalid { reply: None, .. }
-            | Parsed::Incomplete { .. }
-            | Parsed::Partial { .. } => {}
-        }
     }
 
     /// Sends what waits; false when the socket does not take all of it now.
@@ -569,25 +382,6 @@ impl Connection {
         let parts = [self.input.room(), block, rest, own, shared];
         self.held
             .set(parts.into_iter().fold(0, usize::saturating_add));
-    }
-}
-
-impl Rest {
-    fn of(left: Retrieve<'_>) -> Self {
-        Self {
-            keys: left.keys.as_bytes().to_vec(),
-            done: 0,
-            exptime: left.exptime,
-            with_cas: left.with_cas,
-        }
-    }
-
-    fn request(&self) -> Retrieve<'_> {
-        Retrieve {
-            keys: Keys::new(self.keys.get(self.done..).unwrap_or_default()),
-            exptime: self.exptime,
-            with_cas: self.with_cas,
-        }
     }
 }
 

@@ -75,6 +75,11 @@ impl Output {
 
     /// Calls `send` with what comes next, at most [`PIECES_MAX`] pieces.
     pub(crate) fn with_pieces<R>(&self, send: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
+        if self.shared.is_empty() {
+            // What most responses are.
+            let own = self.bytes.get(self.sent..).unwrap_or_default();
+            return send(&[IoSlice::new(own)]);
+        }
         let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
         let mut used = 0;
         let mut from = self.sent;
