@@ -91,7 +91,7 @@ impl Executor<'_> {
             b"conns" => self.connections(figure),
             b"sessiond" => self.own_figures(figure),
             b"extstore" => {}
-            b"sizes" => figure("sizes_status", "disabled"),
+            b"sizes" => figure("sizes_status", enabled(self.figures.tuning().sizes)),
             b"sizes_enable" => self.switch_sizes(true, figure),
             b"sizes_disable" => self.switch_sizes(false, figure),
             _ => return false,
@@ -101,7 +101,7 @@ impl Executor<'_> {
 
     fn switch_sizes(&self, on: bool, figure: &mut Figure<'_>) {
         self.figures.tuning().sizes = on;
-        figure("sizes_status", if on { "enabled" } else { "disabled" });
+        figure("sizes_status", enabled(on));
     }
 
     fn text_detail(&self, word: &[u8], out: &mut Output) {
@@ -195,4 +195,8 @@ impl Executor<'_> {
             of("secs_since_last_cmd", &silent.to_string());
         }
     }
+}
+
+fn enabled(on: bool) -> &'static str {
+    if on { "enabled" } else { "disabled" }
 }
