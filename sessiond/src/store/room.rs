@@ -8,18 +8,20 @@
 
 use super::record::{FREQUENCY_MAX, Record};
 use super::segment::{Group, Segment};
-use super::shard::Shard;
+use super::shard::{SEGMENTS_MIN, Shard};
 use super::time::{Expiry, UnixTime};
 
 /// New items may take this part of the memory before used ones have to go: a tenth, as in S3-FIFO.
 const PROBATION_SHARE: usize = 10;
 
-/// To make room for one item at most so many segments are gone through; then it is refused.
-const PASSES_MAX: usize = 16;
+/// To make room for one item at most so many segments are gone through; then it is refused. It takes milliseconds, and
+/// happens only when everything is in use.
+const PASSES_MAX: usize = 96;
 
-/// After so many passes that freed nothing, an item must have been used once more often to stay: a bound on copying when
-/// everything is in use.
-const PASSES_PER_FREQUENCY: usize = 4;
+/// After so many passes without success, used items have to go as well,
+const PASSES_IN_MERCY: usize = 64;
+/// and after every so many more also those that were used once more often: at the end the oldest, whatever it is.
+const PASSES_PER_FREQUENCY: usize = 8;
 
 /// A segment of which a quarter or more is dead is tidied before anything is evicted.
 const TIDY_BELOW: usize = 75;
@@ -50,10 +52,11 @@ impl Shard {
         self.segments.resident() + self.table.bytes() + self.large.bytes() + self.ghost.bytes()
     }
 
-    /// What may be taken: the limit, less one segment for the items that move while another is given up.
+    /// What may be taken: the limit, less this shard's part of one segment for all of them. While one is given up, the
+    /// items of it that move take memory twice.
     fn limit(&self) -> usize {
-        let least = super::shard::SEGMENTS_MIN * self.segments.size();
-        self.settings.limit.max(least) - self.segments.size()
+        let size = self.segments.size();
+        self.settings.limit.max(SEGMENTS_MIN * size) - size / self.settings.shards
     }
 
     /// Whether there would be room for a record of `length` and `large` bytes elsewhere.
@@ -100,14 +103,14 @@ impl Shard {
             if self.has_room(wanted, now) {
                 return true;
             }
-            if self.segments.drop_spare() {
-                continue;
+            if self.segments.drop_spare() && self.has_room(wanted, now) {
+                return true;
             }
             let expired = self.counted.expired;
             if self.expire_due(now, true) {
                 self.counted.reclaimed += self.counted.expired - expired;
             } else if !self.tidy(self.tidy_below(), now) {
-                let keep_from = 1 + pass / PASSES_PER_FREQUENCY;
+                let keep_from = 1 + pass.saturating_sub(PASSES_IN_MERCY) / PASSES_PER_FREQUENCY;
                 if !self.settings.evict || !self.pass_oldest(keep_from as u8, wanted, now) {
                     break;
                 }
@@ -202,7 +205,7 @@ impl Shard {
         let Some(segment) = self.segments.take(number) else {
             return false;
         };
-        self.pass(number, segment, now, &Wanted::nothing(), |record| {
+        self.pass(number, segment, now, &Wanted::nothing(), None, |record| {
             Fate::Move(group, record.frequency())
         })
     }
@@ -222,7 +225,7 @@ impl Shard {
         let Some(group) = group else {
             return false;
         };
-        let Some(number) = self.oldest(group, now) else {
+        let Some((number, until)) = self.oldest(group, now) else {
             return false;
         };
         if group == Group::Main {
@@ -233,7 +236,7 @@ impl Shard {
             return false;
         };
         self.ghost.resize(self.table.len());
-        self.pass(number, segment, now, wanted, |record| {
+        self.pass(number, segment, now, wanted, until, |record| {
             match (group, record.frequency()) {
                 (_, frequency) if frequency < keep_from => Fate::Evict,
                 (Group::Probation, _) => Fate::Move(Group::Main, 0),
@@ -242,36 +245,40 @@ impl Shard {
         })
     }
 
-    /// The segment of a group with the oldest items. Rarely used classes of time to live keep a segment open for long:
-    /// one whose first item is newer than the next segment goes to the end.
-    fn oldest(&mut self, group: Group, now: UnixTime) -> Option<u32> {
+    /// The segment of a group with the oldest items, and when those end. Rarely used classes of time to live keep a segment
+    /// open for long: of such a one, what is newer than the next segment has its turn later.
+    fn oldest(&mut self, group: Group, now: UnixTime) -> Option<(u32, Option<UnixTime>)> {
         for _ in 0..self.segments.queue(group).len() {
             let queue = self.segments.queue(group);
             let number = *queue.front()?;
-            let next = queue.get(1).and_then(|next| self.segments.get(*next));
             let segment = self.segments.get(number)?;
-            let is_younger = segment.is_open
-                && next.is_some_and(|next| {
-                    first_live(segment).is_some_and(|record| {
-                        record.frequency() == 0 && record.last_used() > next.born
-                    })
-                });
-            if !is_younger {
-                return Some(number);
+            let next = queue.get(1).and_then(|next| self.segments.get(*next));
+            let until = next.filter(|_| segment.is_open).map(|next| next.born);
+            let is_young = until.is_some_and(|until| {
+                first_live(segment).is_some_and(|record| is_younger_than(record, until))
+            });
+            if !is_young {
+                return Some((number, until));
             }
             self.segments.rotate(group, now);
         }
-        self.segments.queue(group).front().copied()
+        // All of them are young: any will do.
+        Some((*self.segments.queue(group).front()?, None))
     }
 
-    /// Goes through the live items of a segment that was taken out, until there is room for what is wanted; at its end it
-    /// is given up. Always true: it was there.
+    /// Goes through the live items of a segment that was taken out, until there is room for the large value that is
+    /// wanted, or until one is found that came after `until`; at its end it is given up. Always true: it was there.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what evicting and tidying have in common"
+    )]
     fn pass(
         &mut self,
         number: u32,
         mut segment: Segment,
         now: UnixTime,
         wanted: &Wanted,
+        until: Option<UnixTime>,
         fate: impl Fn(Record<'_>) -> Fate,
     ) -> bool {
         let group = segment.group;
@@ -279,6 +286,11 @@ impl Shard {
         let mut in_steps = wanted.large > 0;
         while let Some((record, next)) = segment.record(segment.head) {
             if !record.is_dead() {
+                if until.is_some_and(|until| is_younger_than(record, until)) {
+                    self.segments.put_back(number, segment);
+                    self.segments.rotate(group, now);
+                    return true;
+                }
                 let offset = segment.head;
                 let old = self.segments.position(number, offset);
                 let hash = self.hash_of(record);
@@ -357,6 +369,11 @@ impl Shard {
             counted.evicted_active += u64::from(record.frequency() > 0);
         }
     }
+}
+
+/// Whether an item that nobody used was stored after a segment was opened, as far as seconds can tell.
+fn is_younger_than(record: Record<'_>, born: UnixTime) -> bool {
+    record.frequency() == 0 && record.last_used() >= born
 }
 
 fn first_live(segment: &Segment) -> Option<Record<'_>> {
