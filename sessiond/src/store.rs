@@ -18,6 +18,7 @@ mod ghost;
 mod large;
 mod observe;
 mod pages;
+mod place;
 mod record;
 mod room;
 mod segment;
@@ -26,6 +27,7 @@ mod table;
 mod time;
 mod usage;
 mod verbs;
+mod view;
 mod warm;
 
 use std::hash::BuildHasher;

@@ -268,10 +268,6 @@ impl Shard {
 
     /// Goes through the live items of a segment that was taken out, until there is room for the large value that is
     /// wanted, or until one is found that came after `until`; at its end it is given up. Always true: it was there.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what evicting and tidying have in common"
-    )]
     fn pass(
         &mut self,
         number: u32,

@@ -1,22 +1,20 @@
 //! The verbs on one shard: a table, segments and an account of memory behind one lock. How room is made for what is stored
-//! is in `room.rs`.
+//! is in `room.rs`, and how items are found and placed in `place.rs`.
 //!
 //! An expired item is absent for every verb, whether it has been taken out or not.
-
-use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
 use crate::number::unsigned;
 
 use super::ghost::Ghost;
-use super::large::{self, Large};
+use super::large::Large;
 use super::observe::OnEviction;
-use super::record::{Body, Draft, Item, KEY_MAX, Marks, Record, SHARED_MIN};
-use super::segment::{Group, Segments};
+use super::place::New;
+use super::record::{Marks, SHARED_MIN};
+use super::segment::Segments;
 use super::table::Table;
 use super::time::{Expiry, UnixTime};
-use super::usage::{self, Usage};
 use super::verbs::{Access, Change, Condition, Data, Deleted, Held, Stored, Uncounted, Value};
 
 /// A shard has about so many segments: few enough to look through, many enough that the oldest is a small part.
@@ -65,8 +63,8 @@ pub(super) struct Shard {
     pub(super) weights: [usize; 2],
     pub(super) counted: Counted,
     /// Values from this size on are large ones.
-    large_min: usize,
-    last_unique: u64,
+    pub(super) large_min: usize,
+    pub(super) last_unique: u64,
     /// Who is told of evicted items.
     pub(super) on_eviction: Option<OnEviction>,
     /// When everything stored before becomes absent.
@@ -84,15 +82,6 @@ pub(super) struct Counted {
     pub(super) expired_on_access: u64,
     pub(super) expired_unfetched: u64,
     pub(super) reclaimed: u64,
-}
-
-/// An item to be stored, with its value wherever that is.
-struct New<'a> {
-    key: &'a [u8],
-    data: Data<'a>,
-    flags: u32,
-    expiry: Expiry,
-    marks: Marks,
 }
 
 impl Shard {
@@ -382,320 +371,12 @@ impl Shard {
         }
         Ok(position)
     }
-
-    /// Shows the live items of a segment; the number of the next, if there are more.
-    pub(super) fn walk(
-        &self,
-        number: u32,
-        now: UnixTime,
-        visit: &mut impl FnMut(&Item<'_>),
-    ) -> Option<u32> {
-        let mut offset = 0;
-        while let Some((record, next)) = self.segments.get(number).and_then(|s| s.record(offset)) {
-            if !record.is_dead() && !record.expiry().is_past(now) {
-                visit(&self.large.item(record));
-            }
-            offset = next;
-        }
-        let next = number + 1;
-        (next < self.segments.end()).then_some(next)
-    }
-
-    /// Shows all live items, and whether they proved to be in use, the oldest segments first.
-    pub(super) fn save<E>(
-        &self,
-        now: UnixTime,
-        visit: &mut impl FnMut(&Item<'_>, bool) -> Result<(), E>,
-    ) -> Result<(), E> {
-        for group in [Group::Probation, Group::Main] {
-            for number in self.segments.queue(group) {
-                let mut result = Ok(());
-                self.walk(*number, now, &mut |item| {
-                    if result.is_ok() {
-                        result = visit(item, group == Group::Main);
-                    }
-                });
-                result?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Brings an item back that was saved, with all that was known of it.
-    pub(super) fn restore(&mut self, hash: u32, saved: &Saved<'_>, now: UnixTime) -> bool {
-        // The same key twice was not written by us; the first counts.
-        if self.position(hash, saved.key).is_some() {
-            return false;
-        }
-        let new = New {
-            key: saved.key,
-            data: saved.data.clone(),
-            flags: saved.flags,
-            expiry: saved.expiry,
-            marks: saved.marks,
-        };
-        let group = if saved.proven {
-            Group::Main
-        } else {
-            Group::Probation
-        };
-        let unique = if self.settings.cas { saved.unique } else { 0 };
-        self.place(hash, &new, group, (unique, saved.used), now)
-    }
-
-    /// No cas unique up to this one is given any more.
-    pub(super) fn pass_unique(&mut self, unique: u64) {
-        let (step, index) = (self.settings.shards as u64, self.settings.index as u64);
-        let passed = unique.next_multiple_of(step) + index;
-        self.last_unique = self.last_unique.max(passed);
-    }
-
-    /// The last cas unique that it gave.
-    pub(super) fn last_unique(&self) -> u64 {
-        self.last_unique
-    }
-
-    pub(super) fn usage(&self) -> Usage {
-        let mut groups = [usage::Group::default(); 2];
-        for (_, segment) in self.segments.all() {
-            let group = &mut groups[segment.group as usize];
-            group.items += segment.live as u64;
-            if segment.live > 0 && (group.oldest.0 == 0 || segment.born < group.oldest) {
-                group.oldest = segment.born;
-            }
-        }
-        for (group, weight) in groups.iter_mut().zip(self.weights) {
-            group.bytes = weight as u64;
-        }
-        let [probation, proven] = groups;
-        let counted = self.counted;
-        Usage {
-            items: self.table.len() as u64,
-            bytes: (self.weights[0] + self.weights[1]) as u64,
-            limit: self.settings.limit as u64,
-            reserved: 0,
-            stored: counted.stored,
-            evicted: counted.evicted,
-            evicted_unfetched: counted.evicted_unfetched,
-            evicted_active: counted.evicted_active,
-            expired: counted.expired,
-            expired_on_access: counted.expired_on_access,
-            expired_unfetched: counted.expired_unfetched,
-            reclaimed: counted.reclaimed,
-            probation,
-            proven,
-            large: usage::Group {
-                items: self.large.len() as u64,
-                bytes: self.large.bytes() as u64,
-                oldest: UnixTime(0),
-            },
-            memory: self.memory() as u64,
-            table_bytes: self.table.bytes() as u64,
-            segments: self.segments.all().count() as u64,
-            segment_size: self.segments.size() as u64,
-        }
-    }
-
-    pub(super) fn reset_counters(&mut self) {
-        self.counted = Counted::default();
-    }
-
-    /// The position of a key, expired or not.
-    #[inline]
-    fn position(&self, hash: u32, key: &[u8]) -> Option<u32> {
-        self.table.find(hash, |position| {
-            let record = self.segments.record(position);
-            record.is_some_and(|record| record.key() == key)
-        })
-    }
-
-    /// The position of a key whose item is not expired.
-    fn find(&mut self, hash: u32, key: &[u8], now: UnixTime) -> Option<u32> {
-        let position = self.position(hash, key)?;
-        if !self.segments.record(position)?.expiry().is_past(now) {
-            return Some(position);
-        }
-        self.counted.expired_on_access += 1;
-        self.expire(hash, position, now);
-        None
-    }
-
-    /// Takes out an item that is expired.
-    pub(super) fn expire(&mut self, hash: u32, position: u32, now: UnixTime) {
-        let record = self.segments.record(position);
-        let unfetched = record.is_some_and(|record| !record.was_fetched());
-        self.counted.expired += 1;
-        self.counted.expired_unfetched += u64::from(unfetched);
-        self.remove(hash, position, now);
-    }
-
-    /// Takes out an item.
-    pub(super) fn remove(&mut self, hash: u32, position: u32, now: UnixTime) {
-        self.table.remove(hash, position);
-        let (number, _) = self.segments.place(position);
-        let Some((record, segment)) =
-            (self.segments.record(position)).zip(self.segments.get(number))
-        else {
-            return;
-        };
-        self.weights[segment.group as usize] -= self.large.cost_of(record);
-        let large = record.number();
-        self.segments.kill(position, now);
-        if let Some(large) = large {
-            self.large.remove(large);
-        }
-    }
-
-    /// Stores under an absent key; its cas unique, or `None` when it does not fit.
-    fn insert(&mut self, hash: u32, new: &New<'_>, now: UnixTime) -> Option<u64> {
-        let group = match self.ghost.recall(hash) {
-            true => Group::Main,
-            false => Group::Probation,
-        };
-        let unique = self.next_unique();
-        self.place(hash, new, group, (unique, now), now)
-            .then_some(unique)
-    }
-
-    /// Puts another item in place of one of the same key, which stays in its group and counts as used. What does not fit
-    /// leaves the key absent.
-    fn replace(&mut self, hash: u32, position: u32, new: &New<'_>, now: UnixTime) -> Option<u64> {
-        let unique = self.next_unique();
-        let (number, _) = self.segments.place(position);
-        let group = self.segments.get(number)?.group;
-        let mut old = self.segments.record_mut(position)?;
-        let frequency = old.read().frequency() + 1;
-        let marks = new.marks.with_frequency(frequency);
-        let new = New {
-            marks,
-            data: new.data.clone(),
-            ..*new
-        };
-        if new.data.len() < self.large_min {
-            let draft = new.draft(Body::Parts([&new.data, b""]), now);
-            if old.read().number().is_none() && old.read().length() == draft.length() {
-                old.overwrite(&draft, unique);
-                self.segments.note_expiry(position, new.expiry);
-                self.counted.stored += 1;
-                return Some(unique);
-            }
-        }
-        self.remove(hash, position, now);
-        self.place(hash, &new, group, (unique, now), now)
-            .then_some(unique)
-    }
-
-    /// Finds a place for an item of an absent key, and puts it there; whether there is one.
-    fn place(
-        &mut self,
-        hash: u32,
-        new: &New<'_>,
-        group: Group,
-        (unique, used): (u64, UnixTime),
-        now: UnixTime,
-    ) -> bool {
-        // Protocols let no longer key through.
-        if new.key.len() > KEY_MAX {
-            return false;
-        }
-        let is_large = new.data.len() >= self.large_min;
-        let draft = match is_large {
-            true => new.draft(Body::Number(0), used),
-            false => new.draft(Body::Parts([&new.data, b""]), used),
-        };
-        let length = draft.length();
-        let large = if is_large {
-            large::cost(new.data.len())
-        } else {
-            0
-        };
-        let Some(position) = self.allocate(group, new.expiry, length, large, now) else {
-            return false;
-        };
-        let (segments, hasher) = (&self.segments, &self.settings.hasher);
-        let hash_of = |position| {
-            segments
-                .record(position)
-                .map_or(0, |r| hash_key(hasher, r.key()))
-        };
-        let is_in = self.table.insert(hash, position, hash_of).is_ok();
-        let body = match is_large {
-            true => Body::Number(self.large.insert(new.data.to_shared())),
-            false => draft.body,
-        };
-        let draft = Draft { body, ..draft };
-        self.segments.write(position, &draft, unique);
-        self.weights[group as usize] += length + large;
-        if !is_in {
-            // No memory for the table: as if it had never been.
-            self.remove(hash, position, now);
-            return false;
-        }
-        self.counted.stored += 1;
-        true
-    }
-
-    fn next_unique(&mut self) -> u64 {
-        if !self.settings.cas {
-            return 0;
-        }
-        self.last_unique += self.settings.shards as u64;
-        self.last_unique
-    }
-
-    /// The part of a key's hash that a shard needs.
-    pub(super) fn hash_of(&self, record: Record<'_>) -> u32 {
-        hash_key(&self.settings.hasher, record.key())
-    }
-}
-
-impl<'a> New<'a> {
-    /// An item without flags and expiry.
-    fn plain(key: &'a [u8], value: &'a [u8]) -> Self {
-        Self {
-            key,
-            data: Data::Slice(value),
-            flags: 0,
-            expiry: Expiry::Never,
-            marks: Marks::default(),
-        }
-    }
-
-    fn draft(&self, body: Body<'a>, used: UnixTime) -> Draft<'a> {
-        Draft {
-            key: self.key,
-            flags: self.flags,
-            expiry: self.expiry,
-            marks: self.marks,
-            used,
-            body,
-        }
-    }
-}
-
-/// An item as it was saved.
-#[derive(Debug)]
-pub(super) struct Saved<'a> {
-    pub(super) key: &'a [u8],
-    pub(super) data: Data<'a>,
-    pub(super) flags: u32,
-    pub(super) expiry: Expiry,
-    pub(super) used: UnixTime,
-    pub(super) unique: u64,
-    pub(super) marks: Marks,
-    /// It was among those that proved to be in use.
-    pub(super) proven: bool,
 }
 
 impl From<Option<u64>> for Stored {
     fn from(unique: Option<u64>) -> Self {
         unique.map_or(Self::NoRoom, Self::Stored)
     }
-}
-
-/// The lower half of a key's hash; the upper one says which shard.
-fn hash_key(hasher: &RandomState, key: &[u8]) -> u32 {
-    hasher.hash_one(key) as u32
 }
 
 /// Bits of positions in a shard that may take `limit` bytes: for a quarter more segments than fill it, because not all

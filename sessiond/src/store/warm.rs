@@ -14,9 +14,9 @@ use std::fmt;
 use std::io::{self, Read, Write};
 
 use super::record::{Item, KEY_MAX, Marks};
-use super::shard::Saved;
 use super::time::{Expiry, UnixTime};
 use super::verbs::Data;
+use super::view::Saved;
 
 const MAGIC: &[u8; 14] = b"lnmt-sessiond\0";
 const VERSION: u16 = 1;
