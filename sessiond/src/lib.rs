@@ -18,9 +18,9 @@
 //!      │           command/binary.rs, command/stats.rs, command/admin.rs); auth.rs knows users and passwords
 //!      │
 //!   store.rs        the verbs, with `now` as a parameter; picks the shard by the key's hash
-//!      ├─► store/shard.rs   one table behind one lock: items, memory account, eviction
-//!      ├─► store/item.rs    key, flags, expiry, cas unique, value, marks, and what that costs
-//!      └─► store/order.rs   order of use
+//!      ├─► store/shard.rs   the verbs on one shard behind one lock: table, segments, memory account
+//!      ├─► store/room.rs    expiry, tidying, eviction
+//!      └─► store/record.rs  an item as bytes, and as callers see it
 //!
 //!   udp.rs          datagrams, each a connection of its own for as long as it takes
 //!   tls.rs          certificates, and TLS as a kind of stream

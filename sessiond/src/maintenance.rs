@@ -11,7 +11,7 @@ use rustix::process::setpriority_process;
 use tracing::debug;
 
 use crate::status::Figures;
-use crate::store::Maintained;
+use crate::store::{Maintained, UnixTime};
 
 /// Between two steps it rests for so many times what the step took, so that it takes a quarter of a core at most.
 const REST: u32 = 3;
@@ -32,12 +32,13 @@ pub(crate) struct Maintenance {
 }
 
 impl Maintenance {
-    /// Starts the thread. The store should be as good as empty: what the process takes by itself is measured now.
+    /// Starts the thread.
     pub(crate) fn start(figures: &Arc<Figures>) -> io::Result<Self> {
         let (alive, ended) = channel();
-        let work = Work {
+        let mut work = Work {
             figures: Arc::clone(figures),
-            base: resident().unwrap_or(0).max(BASE_MIN),
+            base: BASE_MIN,
+            measured: UnixTime(0),
         };
         work.report();
         let thread = std::thread::Builder::new()
@@ -64,10 +65,12 @@ struct Work {
     figures: Arc<Figures>,
     /// What the process takes beside items and buffers, in bytes.
     base: usize,
+    /// When that was measured.
+    measured: UnixTime,
 }
 
 impl Work {
-    fn run(&self, ended: &Receiver<()>) {
+    fn run(mut self, ended: &Receiver<()>) {
         // On Linux this is the priority of the calling thread alone.
         if let Err(error) = setpriority_process(Some(rustix::thread::gettid()), NICENESS) {
             debug!(%error, "the maintenance thread keeps its priority");
@@ -79,7 +82,7 @@ impl Work {
     }
 
     /// One step of what is due; says how long to wait for the next.
-    fn step(&self) -> Duration {
+    fn step(&mut self) -> Duration {
         let next_second = self.figures.clock.tick();
         self.report();
         let began = Instant::now();
@@ -92,9 +95,27 @@ impl Work {
         }
     }
 
-    fn report(&self) {
+    fn report(&mut self) {
+        let now = self.figures.clock.now();
+        if self.measured != now {
+            self.measured = now;
+            self.measure();
+        }
         let reserved = self.base.saturating_add(self.figures.buffers.held());
         self.figures.store.set_reserved(reserved);
+    }
+
+    /// Measures what the process takes beside items and buffers. More of the program is read in as more of it is used, and
+    /// the allocator keeps what was freed: so this is done all the time.
+    fn measure(&mut self) {
+        let before = self.figures.store.usage().memory;
+        let Some(resident) = resident() else {
+            return;
+        };
+        // What the store gave back meanwhile is not the process's.
+        let items = before.max(self.figures.store.usage().memory) as usize;
+        let others = items.saturating_add(self.figures.buffers.held());
+        self.base = resident.saturating_sub(others).max(BASE_MIN);
     }
 }
 
