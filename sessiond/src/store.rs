@@ -210,7 +210,9 @@ impl Store {
             let mut shard = lock(shard);
             shard.settle(now);
             last_unique = last_unique.max(shard.last_unique());
-            shard.save(now, &mut |item, proven| writer.item(item, proven))?;
+            shard.save(now, &mut |item, expiry, proven| {
+                writer.item(item, expiry, proven)
+            })?;
         }
         let items = writer.end(last_unique)?;
         Ok(Warm { items, dropped: 0 })

@@ -298,3 +298,21 @@ fn a_kill_in_the_middle_of_a_stop_leaves_all_or_nothing() {
         node.signal("KILL");
     }
 }
+
+#[test]
+fn an_announced_flush_comes_though_the_node_was_down() {
+    let place = Place::new();
+    let mut node = place.start();
+    ask(
+        node.address(),
+        "set a 0 0 1\r\nx\r\nset b 0 1 1\r\nx\r\nflush_all 1000\r\n",
+    );
+    assert_eq!(node.signal("TERM").code(), Some(0));
+    let node = place.start();
+    let answer = ask(node.address(), "mg a t\r\n");
+    let left = answer
+        .strip_prefix("HD t")
+        .expect("there, and not for ever");
+    let left: u64 = left.trim_end().parse().expect("seconds");
+    assert!((900..=1000).contains(&left), "{left}");
+}

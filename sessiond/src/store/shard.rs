@@ -68,7 +68,7 @@ pub(super) struct Shard {
     /// Who is told of evicted items.
     pub(super) on_eviction: Option<OnEviction>,
     /// When everything stored before becomes absent.
-    flush_at: Option<UnixTime>,
+    pub(super) flush_at: Option<UnixTime>,
 }
 
 /// What happened since the counters were last reset.

@@ -27,18 +27,23 @@ impl Shard {
         (next < self.segments.end()).then_some(next)
     }
 
-    /// Shows all live items, and whether they proved to be in use, the oldest segments first.
+    /// Shows all live items, when they are gone, and whether they proved to be in use, the oldest segments first. A flush
+    /// that was announced ends them, too.
     pub(super) fn save<E>(
         &self,
         now: UnixTime,
-        visit: &mut impl FnMut(&Item<'_>, bool) -> Result<(), E>,
+        visit: &mut impl FnMut(&Item<'_>, Expiry, bool) -> Result<(), E>,
     ) -> Result<(), E> {
         for group in [Group::Probation, Group::Main] {
             for number in self.segments.queue(group) {
                 let mut result = Ok(());
                 self.walk(*number, now, &mut |item| {
                     if result.is_ok() {
-                        result = visit(item, group == Group::Main);
+                        let expiry = match self.flush_at {
+                            Some(at) if !item.expiry().is_past(at) => Expiry::At(at),
+                            _ => item.expiry(),
+                        };
+                        result = visit(item, expiry, group == Group::Main);
                     }
                 });
                 result?;

@@ -111,13 +111,13 @@ impl<'a, W: Write> Writer<'a, W> {
         })
     }
 
-    /// Writes an item.
-    pub(super) fn item(&mut self, item: &Item<'_>, proven: bool) -> io::Result<()> {
+    /// Writes an item, with when it is gone.
+    pub(super) fn item(&mut self, item: &Item<'_>, expiry: Expiry, proven: bool) -> io::Result<()> {
         let (key, value) = (item.key(), item.value());
         let block = &mut self.block;
         block.extend([key.len() as u8, item.marks().byte(), u8::from(proven)]);
         block.extend(item.flags().to_le_bytes());
-        block.extend(item.expiry().to_seconds().to_le_bytes());
+        block.extend(expiry.to_seconds().to_le_bytes());
         block.extend(item.last_used().0.to_le_bytes());
         block.extend(item.unique().to_le_bytes());
         block.extend((value.len() as u32).to_le_bytes());

@@ -556,8 +556,13 @@ impl Run {
         let loaded = loaded.expect("what was just written");
         assert_eq!(loaded.items, saved.items);
         assert_eq!(loaded.items - loaded.dropped, self.store.usage().items);
-        if let Some(at) = self.flush_at {
-            self.store.flush(at, self.now);
+        // A flush that was announced ends what is in the file, whoever reads it.
+        if let Some(at) = self.flush_at.take() {
+            for seen in self.items.values_mut() {
+                if !seen.expiry.is_past(at) {
+                    seen.expiry = Expiry::At(at);
+                }
+            }
         }
         // The limit is that of the layout again: what was stored under a higher one may not find room.
         let mut dropped = 0;
