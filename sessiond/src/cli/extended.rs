@@ -15,8 +15,8 @@ checked; the log says why they have no effect.
 SIGTERM, SIGINT, SIGQUIT and SIGUSR1 stop it: no new clients, requests already received are answered, at most \
 grace_period long; with a memory file the items are saved. SIGHUP reads the password file and the certificates again.
 
-Every flag but those of the last heading is also a variable (LNMT_MEMORY_LIMIT) and a name in the file of --config; \
-every setting is explained in sessiond.toml. Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 the environment is not \
+Every flag is also a variable (LNMT_MEMORY_LIMIT); and, but for -i, -o and those without effect, a name in the file of \
+--config. Every setting is explained in sessiond.toml. Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 the environment is not \
 as needed (a port is taken, a file cannot be read).";
 
 /// What comes behind the name.
