@@ -327,3 +327,49 @@ fn lines_without_an_end_are_cut() {
     assert!(node.resident() < RESIDENT_MAX, "{}", node.resident());
     alone(node.address());
 }
+
+#[test]
+fn garbage_and_unfinished_handshakes_at_a_tls_port_harm_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("signed");
+    let both = made.cert.pem() + &made.signing_key.serialize_pem();
+    let file = folder.path().join("both.pem");
+    std::fs::write(&file, both).expect("writable");
+    let certificate = format!("ssl_chain_cert={}", file.display());
+    let listen = "notls:127.0.0.1:0,127.0.0.1:0";
+    let arguments = [
+        "-Z",
+        "-o",
+        &certificate,
+        "-l",
+        listen,
+        "-t",
+        "1",
+        "-m",
+        "64",
+    ];
+    let node = Program::start(&arguments);
+    let ports = node.ports();
+    let [open, tls] = [0, 1].map(|at: usize| SocketAddr::from(([127, 0, 0, 1], ports[at].1)));
+    let bystander = Bystander::start(open);
+    let mut random = fastrand::Rng::with_seed(12);
+    for number in 0..200 {
+        let mut bytes = garbage(&mut random, number % 5);
+        if number % 2 == 0 {
+            // A record of a handshake, as far as its header tells.
+            bytes.splice(..0, [0x16, 3, 1, random.u8(..0x40), random.u8(..)]);
+        }
+        send_all_and_read(tls, &bytes);
+    }
+    let unfinished: Vec<TcpStream> = (0..500)
+        .map(|_| {
+            let mut client = connect(tls);
+            client.write_all(&[0x16, 3, 1, 2, 0, 1]).expect("it reads");
+            client
+        })
+        .collect();
+    bystander.was_served();
+    assert!(node.resident() < RESIDENT_MAX, "{}", node.resident());
+    drop(unfinished);
+    alone(open);
+}
