@@ -1,6 +1,11 @@
 //! The account of what connections hold in memory beside the items: requests that are not all there, responses that
 //! nobody reads. Together they may have a share of `-m`; who wants more is refused or closed.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -62,11 +67,11 @@ impl Held {
         if bytes > self.bytes {
             self.buffers
                 .held
-                .fetch_add(bytes - self.bytes, Ordering::Relaxed);
+                .fetch_add(bytes.saturating_sub(self.bytes), Ordering::Relaxed);
         } else if bytes < self.bytes {
             self.buffers
                 .held
-                .fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+                .fetch_sub(self.bytes.saturating_sub(bytes), Ordering::Relaxed);
         }
         self.bytes = bytes;
     }

@@ -12,6 +12,11 @@
 //! An idle connection keeps no buffers at all. What it does keep is counted (`buffers.rs`) and bounded: one request of
 //! the largest size, and responses up to [`UNSENT_MAX`] and one value.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
 mod block;
 mod desk;
 mod dialect;
@@ -274,7 +279,7 @@ impl Connection {
         desk: &mut Desk<'_>,
     ) -> io::Result<Next> {
         while *left > 0 {
-            *left -= 1;
+            *left = left.saturating_sub(1);
             if desk.output.is_full(enough(desk)) && !self.flush(desk)? {
                 return Ok(Next::Write);
             }

@@ -1,5 +1,10 @@
 //! What is to be sent to a client: bytes, with large values in between that are not copied.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::ops::{Deref, DerefMut};
@@ -86,7 +91,7 @@ impl Output {
         let mut next = |piece| {
             let place = pieces.get_mut(used)?;
             *place = IoSlice::new(piece);
-            used += 1;
+            used = used.saturating_add(1);
             Some(())
         };
         let mut shared = self.shared.iter();
@@ -110,14 +115,14 @@ impl Output {
     pub(crate) fn advance(&mut self, mut sent: usize) {
         while let Some((at, value)) = self.shared.front_mut() {
             let own = at.saturating_sub(self.sent).min(sent);
-            self.sent += own;
-            sent -= own;
+            self.sent = self.sent.saturating_add(own);
+            sent = sent.saturating_sub(own);
             if self.sent < *at {
                 return;
             }
             let part = sent.min(value.len());
-            self.shared_len -= part;
-            sent -= part;
+            self.shared_len = self.shared_len.saturating_sub(part);
+            sent = sent.saturating_sub(part);
             if part < value.len() {
                 // Not `Buf::advance`: a cut handle is as cheap.
                 *value = value.slice(part..);
