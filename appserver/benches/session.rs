@@ -1,5 +1,6 @@
 //! What one request costs inside the process, without sockets: `cargo bench -p appserver`.
 
+use appserver::manager::RequestLine;
 use appserver::session::cookie::CookieConfig;
 use appserver::session::{AskedId, Key, SessionId, Suffix, Timestamp};
 use appserver::{Manager, StandardConfig, StandardManager};
@@ -8,6 +9,13 @@ use divan::Bencher;
 fn main() {
     divan::main();
 }
+
+const REQUEST: RequestLine<'_> = RequestLine {
+    method: "GET",
+    path: "/jsp/",
+    query: None,
+    context: "/jsp",
+};
 
 const NOW: Timestamp = Timestamp(1_795_000_000_000);
 
@@ -80,9 +88,9 @@ fn find_set_commit(bencher: Bencher<'_, '_>) {
                 node: None,
                 route: None,
             };
-            let found = now(manager.find(&asked, NOW)).expect("it can");
+            let found = now(manager.find(&asked, &REQUEST, NOW)).expect("it can");
             let session = found.expect("it is there").session;
             session.set_str("Blog", "MeXP").expect("it fits");
-            now(manager.commit(&session, NOW))
+            now(manager.commit(&session, &REQUEST, NOW))
         });
 }

@@ -18,11 +18,11 @@ use std::task::{Context as TaskContext, Poll};
 use axum::extract::{FromRequestParts, OptionalFromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use tower::{Layer, Service};
 
 use crate::clock::Clock;
-use crate::manager::{Manager, ManagerError, Source};
+use crate::manager::{Manager, ManagerError, RequestLine, Source};
 use crate::request::{PathSession, Secured};
 use crate::session::cookie::SessionCookie;
 use crate::session::{AskedId, Session, SessionError, Timestamp};
@@ -60,6 +60,7 @@ impl<M: Manager> Attach<M> {
         let visit = Arc::new(Visit {
             attached: Arc::clone(&self.0),
             now: self.0.clock.now(),
+            line: M::READS_REQUESTS.then(|| (request.method().clone(), request.uri().clone())),
             state: Mutex::default(),
         });
         let sessions = Sessions(Arc::clone(&visit) as Arc<dyn OneVisit>);
@@ -147,7 +148,7 @@ impl Sessions {
     /// Whether the request named a session that this node does not know (any more).
     pub fn lost(&self) -> bool {
         let state = self.0.state();
-        state.asked && state.source != Some(Source::Local)
+        state.asked && matches!(state.source, None | Some(Source::New))
     }
 
     /// Gives the current session a new id, unless it was made in this very request: do so at every log in. A session that
@@ -221,7 +222,9 @@ impl Refused {
             Self::Manager(ManagerError::Session(SessionError::Attribute(_))) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::NotAttached => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Manager(ManagerError::Form(_)) | Self::NotAttached => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
     }
 }
@@ -237,6 +240,8 @@ struct Visit<M> {
     attached: Arc<Attached<M>>,
     /// When the request came.
     now: Timestamp,
+    /// The request line, for managers that look at it.
+    line: Option<(Method, Uri)>,
     state: Mutex<VisitState>,
 }
 
@@ -276,7 +281,7 @@ impl<M: Manager> OneVisit for Visit<M> {
                 found = self
                     .attached
                     .manager
-                    .find(&id, self.now)
+                    .find(&id, &self.line(), self.now)
                     .await?
                     .map(|f| (f, id));
                 if found.is_some() {
@@ -291,7 +296,7 @@ impl<M: Manager> OneVisit for Visit<M> {
                     found = self
                         .attached
                         .manager
-                        .find(&id, self.now)
+                        .find(&id, &self.line(), self.now)
                         .await?
                         .map(|f| (f, id));
                 }
@@ -344,6 +349,19 @@ impl<M: Manager> OneVisit for Visit<M> {
     }
 }
 
+impl<M> Visit<M> {
+    fn line(&self) -> RequestLine<'_> {
+        let line = self.line.as_ref();
+        line.map_or_else(RequestLine::default, |(method, uri)| RequestLine {
+            method: method.as_str(),
+            path: uri.path(),
+            query: uri.query(),
+            // The manager knows its own.
+            context: "",
+        })
+    }
+}
+
 impl<M: Manager> Visit<M> {
     /// Commits the session, and only then lets the response go.
     async fn finish(&self, mut response: Response, secure: bool) -> Response {
@@ -360,7 +378,7 @@ impl<M: Manager> Visit<M> {
         } else {
             attached
                 .manager
-                .commit(&session, attached.clock.now())
+                .commit(&session, &self.line(), attached.clock.now())
                 .await
         };
         if let Err(error) = outcome {
@@ -371,6 +389,7 @@ impl<M: Manager> Visit<M> {
         let source = match source {
             Source::New => HeaderValue::from_static("new"),
             Source::Local => HeaderValue::from_static("local"),
+            Source::Store => HeaderValue::from_static("store"),
         };
         headers.insert(SESSION_SOURCE, source);
         if tell_id && !session.is_ended() {

@@ -10,6 +10,9 @@ use program::{Failure, Kind, Program, Setting, exit, healthcheck, logging, socke
 use crate::config::{Admin, Config};
 use crate::{Clock, Listeners, serve};
 
+/// A heading of the help.
+const MSM: &str = "Nodes of the modes msm and msm_sticky";
+
 /// The program and its settings. Everything in `appserver.toml` is a flag too.
 pub const PROGRAM: Program = Program {
     name: "appserver",
@@ -57,7 +60,7 @@ pub const PROGRAM: Program = Program {
             "mode",
             Kind::Text,
             "MODE",
-            "round_robin (none), ip_hash or session_sticky [default: round_robin]",
+            "round_robin (none), ip_hash, session_sticky, msm or msm_sticky [default: round_robin]",
         ),
         Setting::new(
             "contexts",
@@ -189,6 +192,158 @@ pub const PROGRAM: Program = Program {
             "unset, none, lax or strict [default: unset]",
         )
         .at("cookie.same_site"),
+        Setting::new(
+            "memcached_nodes",
+            Kind::Text,
+            "NODES",
+            "ID:HOST:PORT, separated by commas or spaces [default: the article's]",
+        )
+        .at("msm.memcachedNodes")
+        .group(MSM),
+        Setting::new(
+            "msm_sticky",
+            Kind::Boolean,
+            "BOOL",
+            "Servers keep their sessions, the nodes have copies: what the mode msm_sticky means [default: false]",
+        )
+        .at("msm.sticky")
+        .group(MSM),
+        Setting::new(
+            "failover_nodes",
+            Kind::Text,
+            "IDS",
+            "Sticky only: nodes for when no other is up [default: none]",
+        )
+        .at("msm.failoverNodes")
+        .group(MSM),
+        Setting::new(
+            "session_backup_async",
+            Kind::Boolean,
+            "BOOL",
+            "The response leaves before the session is stored [default: false]",
+        )
+        .at("msm.sessionBackupAsync")
+        .group(MSM),
+        Setting::new(
+            "session_backup_timeout",
+            Kind::Integer,
+            "MS",
+            "Longest wait for a store [default: 100]",
+        )
+        .at("msm.sessionBackupTimeout")
+        .group(MSM),
+        Setting::new(
+            "backup_thread_count",
+            Kind::Integer,
+            "N",
+            "Asynchronous only: sessions stored at once; 0: one per core [default: 0]",
+        )
+        .at("msm.backupThreadCount")
+        .group(MSM),
+        Setting::new(
+            "locking_mode",
+            Kind::Text,
+            "MODE",
+            "none, auto, all or uriPattern:REGEX [default: uriPattern:/path1|/path2]",
+        )
+        .at("msm.lockingMode")
+        .group(MSM),
+        Setting::new(
+            "lock_expiration",
+            Kind::Integer,
+            "SECONDS",
+            "When a node frees the lock of a dead server [default: 5]",
+        )
+        .at("msm.lockExpiration")
+        .group(MSM),
+        Setting::new(
+            "request_uri_ignore_pattern",
+            Kind::Text,
+            "REGEX",
+            "Requests that have no session [default: images, styles, scripts]",
+        )
+        .at("msm.requestUriIgnorePattern")
+        .group(MSM),
+        Setting::new(
+            "session_attribute_filter",
+            Kind::Text,
+            "REGEX",
+            "Names of the attributes that are stored [default: all]",
+        )
+        .at("msm.sessionAttributeFilter")
+        .group(MSM),
+        Setting::new(
+            "storage_key_prefix",
+            Kind::Text,
+            "RULE",
+            "What keys begin with [default: nothing]",
+        )
+        .at("msm.storageKeyPrefix")
+        .group(MSM),
+        Setting::new(
+            "operation_timeout",
+            Kind::Integer,
+            "MS",
+            "Longest wait for an answer, and for a lock [default: 1000]",
+        )
+        .at("msm.operationTimeout")
+        .group(MSM),
+        Setting::new(
+            "memcached_protocol",
+            Kind::Text,
+            "PROTOCOL",
+            "text [default: text]",
+        )
+        .at("msm.memcachedProtocol")
+        .group(MSM),
+        Setting::new(
+            "msm_username",
+            Kind::Text,
+            "NAME",
+            "For the binary protocol [default: none]",
+        )
+        .at("msm.username")
+        .group(MSM),
+        Setting::new(
+            "msm_password",
+            Kind::Secret,
+            "PASSWORD",
+            "For the binary protocol [default: none]",
+        )
+        .at("msm.password")
+        .group(MSM),
+        Setting::new(
+            "transcoder_factory_class",
+            Kind::Text,
+            "CLASS",
+            "Form of the attributes [default: Java's]",
+        )
+        .at("msm.transcoderFactoryClass")
+        .group(MSM),
+        Setting::new(
+            "msm_enabled",
+            Kind::Boolean,
+            "BOOL",
+            "Sticky only: whether the nodes are used [default: true]",
+        )
+        .at("msm.enabled")
+        .group(MSM),
+        Setting::new(
+            "enable_statistics",
+            Kind::Boolean,
+            "BOOL",
+            "Show figures of the nodes [default: true]",
+        )
+        .at("msm.enableStatistics")
+        .group(MSM),
+        Setting::new(
+            "msm_behaviour",
+            Kind::Text,
+            "NAME",
+            "How closely msm is followed: msm [default: msm]",
+        )
+        .at("msm.behaviour")
+        .group(MSM),
         Setting::new(
             "log",
             Kind::Text,

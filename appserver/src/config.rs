@@ -6,6 +6,8 @@ use program::units::{Duration, Size};
 use program::{Failure, logging::LogFormat};
 use serde::{Deserialize, Serialize};
 
+use crate::manager::msm::sessions::MsmConfig;
+use crate::manager::msm::settings::MsmSettings;
 use crate::manager::standard::StandardConfig;
 use crate::request::Network;
 use crate::session::Suffix;
@@ -59,6 +61,8 @@ pub struct Config {
     pub session: SessionConfig,
     /// The session cookie.
     pub cookie: CookieConfig,
+    /// The nodes of the modes `msm` and `msm_sticky`, under the names of memcached-session-manager.
+    pub msm: MsmSettings,
 }
 
 /// Life and number of sessions, per context.
@@ -97,6 +101,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             session: SessionConfig::default(),
             cookie: CookieConfig::default(),
+            msm: MsmSettings::default(),
         }
     }
 }
@@ -113,6 +118,9 @@ impl Default for SessionConfig {
 
 /// The longest node name.
 const NODE_ID_MAX: usize = 64;
+
+/// The name of Tomcat's host, which msm puts into keys when it is told to.
+const HOST: &str = "localhost";
 
 /// At most so many contexts.
 const CONTEXTS_MAX: usize = 64;
@@ -182,12 +190,40 @@ impl Config {
             ));
         }
         self.standard()?;
+        if matches!(self.mode, Mode::Msm | Mode::MsmSticky) {
+            self.msm_settings()?;
+        }
         for path in &self.contexts {
             self.cookie
                 .cookie(path)
                 .map_err(|e| Failure::Usage(e.to_string()))?;
         }
         Ok(())
+    }
+
+    /// The settings of a manager that keeps the sessions of this context in memcached nodes.
+    pub fn msm(&self, context: &str) -> Result<MsmConfig, Failure> {
+        let settings = self.msm_settings()?;
+        let standard = self.standard()?;
+        Ok(MsmConfig {
+            prefix: settings.storage_key_prefix.prefix(HOST, context),
+            settings,
+            context: context.to_owned(),
+            route: self.jvm_route.clone(),
+            max_inactive: standard.max_inactive,
+            max_active: standard.max_active,
+            sweep_interval: standard.sweep_interval,
+        })
+    }
+
+    /// msm's settings, checked; the mode `msm_sticky` is another word for `sticky = true`.
+    fn msm_settings(&self) -> Result<MsmSettings, Failure> {
+        let mut settings = self.msm.clone();
+        settings.sticky |= self.mode == Mode::MsmSticky;
+        settings
+            .check(HOST, &self.contexts, &self.jvm_route)
+            .map_err(|error| Failure::Usage(format!("msm: {error}")))?;
+        Ok(settings)
     }
 
     /// The settings of a manager that keeps sessions in memory.
@@ -242,18 +278,24 @@ pub enum Mode {
     IpHash,
     /// Binding by cookie.
     SessionSticky,
+    /// Sessions in memcached nodes, none in the servers.
+    Msm,
+    /// Sessions in the servers, a copy of each in a memcached node.
+    MsmSticky,
 }
 
 impl Mode {
-    const NAMES: [(&'static str, Self); 4] = [
+    const NAMES: [(&'static str, Self); 6] = [
         ("round_robin", Self::RoundRobin),
         ("none", Self::RoundRobin),
         ("ip_hash", Self::IpHash),
         ("session_sticky", Self::SessionSticky),
+        ("msm", Self::Msm),
+        ("msm_sticky", Self::MsmSticky),
     ];
 
-    /// Modes that keep sessions in other ways than in each server's own memory.
-    const LATER: [&'static str; 5] = ["cluster", "backup", "msm", "msm_sticky", "persistent"];
+    /// Modes that keep sessions in other ways.
+    const LATER: [&'static str; 3] = ["cluster", "backup", "persistent"];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -261,6 +303,8 @@ impl Mode {
             Self::RoundRobin => "round_robin",
             Self::IpHash => "ip_hash",
             Self::SessionSticky => "session_sticky",
+            Self::Msm => "msm",
+            Self::MsmSticky => "msm_sticky",
         }
     }
 }
@@ -277,7 +321,7 @@ impl<'de> Deserialize<'de> for Mode {
         if let Some((_, mode)) = Self::NAMES.iter().find(|(name, _)| *name == text) {
             return Ok(*mode);
         }
-        let known = "use one of round_robin (or none), ip_hash, session_sticky";
+        let known = "use one of round_robin (or none), ip_hash, session_sticky, msm, msm_sticky";
         let hint = program::settings::nearest(&text, Self::NAMES.iter().map(|(name, _)| *name));
         Err(serde::de::Error::custom(
             if Self::LATER.contains(&text.as_str()) {

@@ -11,7 +11,7 @@
 //!                        │
 //!   manager.rs           ▼         the contract: create find change_id commit remove run status
 //!     manager/standard.rs          in memory
-//!     manager/msm.rs, msm/         what memcached-session-manager keeps in its nodes: settings, names, bytes; pure
+//!     manager/msm.rs, msm/         in memcached nodes, as memcached-session-manager keeps them
 //!
 //!   java.rs, java/                 Java's object streams, for sessions that Java servers share; pure
 //! ```
@@ -53,6 +53,8 @@ pub use attach::{Attach, Sessions};
 pub use clock::Clock;
 pub use config::{Config, Mode};
 pub use manager::Manager;
+use manager::msm::client::Client;
+pub use manager::msm::sessions::{MsmConfig, MsmManager};
 pub use manager::standard::{StandardConfig, StandardManager};
 pub use session::{Session, Value};
 pub use status::Status;
@@ -78,7 +80,16 @@ pub async fn serve(
         // These bind browsers to servers, in the proxy; each server keeps its sessions to itself.
         Mode::RoundRobin | Mode::IpHash | Mode::SessionSticky => {
             let standard = config.standard()?;
-            let manager = |_context: &str| StandardManager::new(standard.clone());
+            let manager = |_context: &str| Ok(StandardManager::new(standard.clone()));
+            serve_with(manager, listeners, config, clock, shutdown).await
+        }
+        Mode::Msm | Mode::MsmSticky => {
+            let client = Client::new(&config.msm.memcached_nodes, clock.clone());
+            let settings = config.clone();
+            let manager = |context: &str| {
+                MsmManager::new(settings.msm(context)?, client.clone())
+                    .map_err(|error| Failure::Usage(format!("msm: {error}")))
+            };
             serve_with(manager, listeners, config, clock, shutdown).await
         }
     }
@@ -86,7 +97,7 @@ pub async fn serve(
 
 /// [`serve`] with sessions kept by what `manager` makes for each context.
 async fn serve_with<M: Manager>(
-    manager: impl Fn(&str) -> M,
+    manager: impl Fn(&str) -> Result<M, Failure>,
     listeners: Listeners,
     config: Config,
     clock: Clock,
@@ -96,8 +107,8 @@ async fn serve_with<M: Manager>(
     let managers: Vec<(String, Arc<M>)> = config
         .contexts
         .iter()
-        .map(|path| (path.clone(), Arc::new(manager(path))))
-        .collect();
+        .map(|path| Ok((path.clone(), Arc::new(manager(path)?))))
+        .collect::<Result<_, Failure>>()?;
     let serving = server::Serving {
         config: Arc::clone(&config),
         clock: clock.clone(),

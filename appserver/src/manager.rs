@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::session::{AskedId, Session, SessionError, Timestamp};
 
+pub use msm::pattern::RequestLine;
+
 /// Keeps the sessions of one context. Each room below is one way to do it; `testing::managers` is the suite that all of
 /// them pass.
 ///
@@ -26,7 +28,14 @@ use crate::session::{AskedId, Session, SessionError, Timestamp};
 ///   first. A request that is running does not end, but may find its session ended.
 /// - **Order within a request**: `create` or `find`, any number of changes and of `change_id`, then exactly one of
 ///   `commit` and `remove`, before the response's first byte leaves. A request that is given up has neither.
+///
+/// Managers that share sessions with other servers keep the sentences about parallel requests on this node only, and say of
+/// themselves what else is different.
 pub trait Manager: Send + Sync + 'static {
+    /// Whether [`Manager::find`] and [`Manager::commit`] look at the request. Those of a manager that says no may get an empty
+    /// line, so that nothing is copied for it.
+    const READS_REQUESTS: bool = false;
+
     /// A new session with a new id, held for this request.
     fn create(&self, now: Timestamp) -> impl Future<Output = Result<Session, ManagerError>> + Send;
 
@@ -34,6 +43,7 @@ pub trait Manager: Send + Sync + 'static {
     fn find(
         &self,
         asked: &AskedId<'_>,
+        request: &RequestLine<'_>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Option<Found>, ManagerError>> + Send;
 
@@ -50,6 +60,7 @@ pub trait Manager: Send + Sync + 'static {
     fn commit(
         &self,
         session: &Session,
+        request: &RequestLine<'_>,
         now: Timestamp,
     ) -> impl Future<Output = Result<(), ManagerError>> + Send;
 
@@ -80,6 +91,8 @@ pub enum Source {
     New,
     /// From this node's memory.
     Local,
+    /// From a store that several nodes share.
+    Store,
 }
 
 /// Why a manager could not do what was asked.
@@ -96,6 +109,9 @@ pub enum ManagerError {
     /// The session was ended meanwhile.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// The session cannot be put into the form that the store keeps.
+    #[error("the session cannot be stored: {0}; remove what was put into it last")]
+    Form(String),
 }
 
 /// Figures of one context's manager.
@@ -117,4 +133,20 @@ pub struct ManagerStatus {
     pub rejected: u64,
     /// Changes of id.
     pub renamed: u64,
+    /// The store's nodes; none for sessions in memory.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// Figures of one node of a store, as this server sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct NodeStatus {
+    /// Its name in session ids.
+    pub node: String,
+    /// Connections to it that are open now.
+    pub connections: u64,
+    /// Commands that it was sent, or should have been.
+    pub commands: u64,
+    /// Of these without a usable answer in time.
+    pub failed: u64,
 }

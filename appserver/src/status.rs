@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-use crate::manager::ManagerStatus;
+use crate::manager::{ManagerStatus, NodeStatus};
 
 /// Figures of one serving thread, on cache lines of their own so that threads do not slow each other down.
 #[derive(Debug, Default)]
@@ -189,6 +189,39 @@ impl Status {
             for context in &self.contexts {
                 let label = format!("{{context=\"{}\"}}", context.context);
                 sample(&mut out, &name, kind, &label, figure(&context.sessions));
+            }
+        }
+        type NodeFigure = fn(&NodeStatus) -> u64;
+        let nodes: [(&str, &str, &str, NodeFigure); 3] = [
+            (
+                "store_connections",
+                "gauge",
+                "Connections to a store node",
+                |n| n.connections,
+            ),
+            (
+                "store_commands",
+                "counter",
+                "Commands for a store node",
+                |n| n.commands,
+            ),
+            (
+                "store_failed_commands",
+                "counter",
+                "Commands without an answer of the store node",
+                |n| n.failed,
+            ),
+        ];
+        // All contexts of a server share the connections to its nodes.
+        let seen = self.contexts.first().map(|c| &c.sessions.nodes[..]);
+        for (name, kind, help, figure) in nodes {
+            let (seen, name) = (seen.unwrap_or_default(), format!("lnmt_appserver_{name}"));
+            if !seen.is_empty() {
+                family(&mut out, &name, kind, help);
+            }
+            for node in seen {
+                let label = format!("{{store=\"{}\"}}", node.node);
+                sample(&mut out, &name, kind, &label, figure(node));
             }
         }
         out += "# EOF\n";

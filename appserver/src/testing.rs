@@ -4,7 +4,8 @@
 //!   appserver::manager_suite!(|limits| StandardManager::new(…));
 //! ```
 //!
-//! The cases are the manager's contract, one sentence each.
+//! The cases are the manager's contract, one sentence each. A room that says of itself that some of them are different names
+//! those that hold: `manager_suite!(@cases |limits| …; a_new_id_replaces_the_old …)`.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::manager::{Manager, ManagerError};
+use crate::manager::{Manager, ManagerError, RequestLine};
 use crate::session::{AskedId, Key, Session, SessionError, SessionId, Timestamp, Value};
 
 /// What a case wants of the manager that it tests.
@@ -35,6 +36,14 @@ const LIMITS: Limits = Limits {
 
 /// When the cases begin.
 const START: Timestamp = Timestamp(1_795_000_000_000);
+
+/// The request that each case makes.
+const REQUEST: RequestLine<'_> = RequestLine {
+    method: "GET",
+    path: "/jsp/",
+    query: None,
+    context: "/jsp",
+};
 
 /// The longest wait for something that happens beside the requests.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -83,14 +92,21 @@ fn fine<T, E: Debug>(outcome: Result<T, E>) -> T {
 }
 
 async fn found<M: Manager>(manager: &M, id: &SessionId, now: Timestamp) -> Option<Session> {
-    let found = fine(manager.find(&asked(id), now).await);
+    let found = fine(manager.find(&asked(id), &REQUEST, now).await);
     found.map(|f| f.session)
 }
 
 async fn made<M: Manager>(manager: &M, now: Timestamp) -> Session {
     let session = fine(manager.create(now).await);
-    fine(manager.commit(&session, now).await);
+    fine(manager.commit(&session, &REQUEST, now).await);
     session
+}
+
+/// A session that an earlier request made.
+async fn held<M: Manager>(manager: &M, now: Timestamp) -> Session {
+    let id = made(manager, now).await.id();
+    let held = found(manager, &id, now).await;
+    held.expect("just made")
 }
 
 fn later(millis: u64) -> Timestamp {
@@ -103,7 +119,7 @@ pub async fn a_session_is_found_until_it_is_removed<M: Manager>(make: impl Fn(Li
     let session = fine(manager.create(START).await);
     fine(session.set("user", "somebody"));
     fine(session.set("number", 7));
-    fine(manager.commit(&session, later(5)).await);
+    fine(manager.commit(&session, &REQUEST, later(5)).await);
     let id = session.id();
     let again = found(&manager, &id, later(10)).await.expect("committed");
     assert_eq!(again.id(), id);
@@ -125,7 +141,7 @@ pub async fn a_session_is_found_until_it_is_removed<M: Manager>(make: impl Fn(Li
 pub async fn an_unknown_id_is_never_adopted<M: Manager>(make: impl Fn(Limits) -> M) {
     let manager = make(LIMITS);
     let theirs = AskedId::parse(b"00000000000000000000000000000000.WEB1").expect("well formed");
-    assert!(fine(manager.find(&theirs, START).await).is_none());
+    assert!(fine(manager.find(&theirs, &REQUEST, START).await).is_none());
     assert_eq!(manager.status().active, 0);
     let session = made(&manager, START).await;
     assert_ne!(session.id().key, Key::from_bytes([0; 16]));
@@ -138,7 +154,7 @@ pub async fn a_session_is_found_whatever_the_suffix<M: Manager>(make: impl Fn(Li
     for suffix in ["", ".WEB9", "-n9", "-n9.WEB9"] {
         let text = format!("{}{suffix}", id.key);
         let asked = AskedId::parse(text.as_bytes()).expect("well formed");
-        let found = fine(manager.find(&asked, later(1)).await);
+        let found = fine(manager.find(&asked, &REQUEST, later(1)).await);
         assert_eq!(found.expect(suffix).session.id(), id, "its own id is told");
     }
 }
@@ -150,7 +166,7 @@ pub async fn a_new_session_is_new_in_its_first_request_only<M: Manager>(
     let manager = make(LIMITS);
     let session = fine(manager.create(START).await);
     assert!(session.facts().is_new);
-    fine(manager.commit(&session, START).await);
+    fine(manager.commit(&session, &REQUEST, START).await);
     let again = found(&manager, &session.id(), later(1)).await;
     assert!(!again.expect("committed").facts().is_new);
 }
@@ -166,11 +182,11 @@ pub async fn an_idle_session_is_refused_at_its_interval<M: Manager>(make: impl F
     let again = found(&manager, &id, later(9_999))
         .await
         .expect("not idle for long enough");
-    fine(manager.commit(&again, later(10_050)).await);
+    fine(manager.commit(&again, &REQUEST, later(10_050)).await);
     let again = found(&manager, &id, later(20_049))
         .await
         .expect("used meanwhile");
-    fine(manager.commit(&again, later(20_049)).await);
+    fine(manager.commit(&again, &REQUEST, later(20_049)).await);
     assert!(found(&manager, &id, later(30_049)).await.is_none());
     assert_eq!(again.set("k", "v"), Err(SessionError::Ended));
     let status = manager.status();
@@ -211,7 +227,7 @@ pub async fn a_session_without_interval_never_expires<M: Manager>(make: impl Fn(
     let manager = make(LIMITS);
     let session = fine(manager.create(START).await);
     fine(session.set_max_inactive(0));
-    fine(manager.commit(&session, START).await);
+    fine(manager.commit(&session, &REQUEST, START).await);
     let much_later = later(100 * 365 * 86_400_000);
     assert!(found(&manager, &session.id(), much_later).await.is_some());
 }
@@ -219,11 +235,11 @@ pub async fn a_session_without_interval_never_expires<M: Manager>(make: impl Fn(
 /// A change of id moves the session; the old id is unknown.
 pub async fn a_new_id_replaces_the_old<M: Manager>(make: impl Fn(Limits) -> M) {
     let manager = make(LIMITS);
-    let session = made(&manager, START).await;
+    let session = held(&manager, START).await;
     fine(session.set("k", "v"));
     let old = session.id();
     fine(manager.change_id(&session, later(1)).await);
-    fine(manager.commit(&session, later(1)).await);
+    fine(manager.commit(&session, &REQUEST, later(1)).await);
     let new = session.id();
     assert_ne!(new.key, old.key);
     assert!(
@@ -240,7 +256,7 @@ pub async fn a_new_id_replaces_the_old<M: Manager>(make: impl Fn(Limits) -> M) {
 /// The new id ends as the old one did.
 pub async fn a_suffix_survives_a_new_id<M: Manager>(make: impl Fn(Limits) -> M) {
     let manager = make(LIMITS);
-    let session = made(&manager, START).await;
+    let session = held(&manager, START).await;
     let suffix = session.id().suffix;
     fine(manager.change_id(&session, START).await);
     assert_eq!(session.id().suffix, suffix);
@@ -278,7 +294,7 @@ pub async fn parallel_requests_share_one_state<M: Manager>(make: impl Fn(Limits)
                     fine(session.add("count", 1));
                     tokio::task::yield_now().await;
                     fine(session.append("list", request * STEPS + step));
-                    fine(manager.commit(&session, START).await);
+                    fine(manager.commit(&session, &REQUEST, START).await);
                 }
             })
         })
@@ -308,7 +324,7 @@ pub async fn parallel_ends_and_new_ids_leave_nothing_behind<M: Manager>(
         ..LIMITS
     }));
     for round in 0..200 {
-        let session = made(&*manager, START).await;
+        let session = held(&*manager, START).await;
         let late = if round % 2 == 0 { START } else { later(1000) };
         let tasks: Vec<_> = (0..4)
             .map(|task| {

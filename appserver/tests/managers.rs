@@ -1,5 +1,13 @@
 //! Every way of keeping sessions passes the one suite.
 
+#[path = "support/tables.rs"]
+mod tables;
+
+use appserver::manager::msm::settings::MsmSettings;
+use appserver::testing::Limits;
+use appserver::{Clock, MsmConfig, MsmManager};
+use tables::{Tables, Timed};
+
 mod standard {
     use appserver::session::Suffix;
     use appserver::{StandardConfig, StandardManager};
@@ -10,4 +18,60 @@ mod standard {
         max_active: limits.max_active,
         sweep_interval: limits.sweep_interval,
     }));
+}
+
+/// One node, so that a new id cannot name another.
+fn msm(limits: Limits, sticky: bool, later: bool) -> Timed<MsmManager<Tables>> {
+    let clock = Clock::manual(appserver::session::Timestamp(0));
+    let settings = MsmSettings {
+        memcached_nodes: "n1:localhost:11211".parse().expect("a node"),
+        sticky,
+        session_backup_async: later,
+        ..MsmSettings::default()
+    };
+    let config = MsmConfig {
+        prefix: settings.storage_key_prefix.prefix("localhost", "/jsp"),
+        settings,
+        context: "/jsp".into(),
+        route: "WEB1".into(),
+        max_inactive: limits.max_inactive,
+        max_active: limits.max_active,
+        sweep_interval: limits.sweep_interval,
+    };
+    let manager = MsmManager::new(config, Tables::new(clock.clone())).expect("valid");
+    Timed { manager, clock }
+}
+
+mod msm_sticky {
+    appserver::manager_suite!(|limits| super::msm(limits, true, false));
+}
+
+mod msm_sticky_async {
+    appserver::manager_suite!(|limits| super::msm(limits, true, true));
+}
+
+/// Without the cases about sessions that no request holds: only the nodes know of them.
+macro_rules! non_sticky_suite {
+    ($make:expr) => {
+        appserver::manager_suite!(@cases $make;
+            a_session_is_found_until_it_is_removed
+            an_unknown_id_is_never_adopted
+            a_new_session_is_new_in_its_first_request_only
+            a_session_without_interval_never_expires
+            a_new_id_replaces_the_old
+            a_suffix_survives_a_new_id
+            an_end_wins_over_changes
+            parallel_requests_share_one_state
+            parallel_ends_and_new_ids_leave_nothing_behind
+            it_stops_when_told
+        );
+    };
+}
+
+mod msm {
+    non_sticky_suite!(|limits| super::msm(limits, false, false));
+}
+
+mod msm_async {
+    non_sticky_suite!(|limits| super::msm(limits, false, true));
 }

@@ -292,10 +292,10 @@ fn the_articles_settings_are_the_defaults() {
 
 #[test]
 fn settings_are_written_as_they_are_read_and_passwords_are_not() {
-    let given = settings(
+    let given = toml::from_str(
         "memcachedProtocol = 'binary'\nusername = 'u'\npassword = 'secret'\nstorageKeyPrefix = 'static:a,host'\nlockingMode = 'auto'",
     );
-    let mut given = given.expect("valid");
+    let mut given: MsmSettings = given.expect("valid");
     let toml = toml::to_string(&given).expect("TOML");
     assert!(!toml.contains("secret"), "{toml}");
     let again: MsmSettings = toml::from_str(&toml).expect("what was written");
@@ -347,6 +347,11 @@ fn wrong_settings_are_refused_by_name() {
         ),
         ("enabled = false", "needs sticky"),
         ("behaviour = 'better'", "behaviour"),
+        ("behaviour = 'safe'", "not built yet: use msm"),
+        (
+            "memcachedProtocol = 'binary'",
+            "memcachedProtocol = binary is not built yet: use text",
+        ),
     ] {
         let refused = settings(toml).expect_err(toml);
         assert!(

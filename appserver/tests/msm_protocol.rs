@@ -244,7 +244,7 @@ impl Server {
                     return (None, None);
                 };
                 if page.log_out {
-                    exchange.remove(held).await;
+                    exchange.remove(&held).await;
                     return (None, None);
                 }
                 let mut all = Attributes::new();
@@ -262,8 +262,8 @@ impl Server {
                     attributes: (held.is_new || page.accesses).then_some(&bytes[..]),
                 };
                 let id = held.id.to_string();
-                if let Some(copies) = exchange.end(held, ending, &request).await {
-                    exchange.copy(copies).await;
+                if let Some(copies) = exchange.end(&mut held, ending, &request).await {
+                    exchange.copy(&mut held, copies).await;
                 }
                 let cookie = (sent != Some(&id)).then_some(id);
                 (cookie, page.accesses.then(|| shown(&all)))
@@ -583,15 +583,15 @@ async fn stored(exchange: &NonSticky<Shared>, value: &str) -> String {
 }
 
 /// Ends a request that set `k` or touched nothing; whether the copies were made.
-async fn end(exchange: &NonSticky<Shared>, held: Held, value: Option<&str>) -> bool {
+async fn end(exchange: &NonSticky<Shared>, mut held: Held, value: Option<&str>) -> bool {
     let attributes = value.map(one);
     let ending = Ending {
         attributes: attributes.as_deref(),
     };
-    let copies = exchange.end(held, ending, &READ).await;
+    let copies = exchange.end(&mut held, ending, &READ).await;
     let copied = copies.is_some();
     if let Some(copies) = copies {
-        exchange.copy(copies).await;
+        exchange.copy(&mut held, copies).await;
     }
     copied
 }
@@ -715,7 +715,7 @@ async fn an_unknown_id_costs_one_get_in_half_a_second() {
     // So does an id that was logged out here.
     let id = stored(&exchange, "a").await;
     let held = find(&exchange, &id).await.expect("stored");
-    exchange.remove(held).await;
+    exchange.remove(&held).await;
     world.take_log();
     assert_eq!(find(&exchange, &id).await, None);
     assert!(world.take_log().concat().is_empty());

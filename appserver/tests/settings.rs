@@ -19,6 +19,12 @@ fn config(arguments: &str) -> Result<Config, Failure> {
     Ok(config)
 }
 
+/// Settings in tables of their own.
+const TABLES: [&str; 3] = ["session", "cookie", "msm"];
+
+/// What in msm's table would be a strange name of a flag.
+const NOT_ALONE: [&str; 5] = ["sticky", "username", "password", "enabled", "behaviour"];
+
 #[test]
 fn the_sample_file_holds_every_setting_with_its_default() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/appserver.toml");
@@ -29,7 +35,7 @@ fn the_sample_file_holds_every_setting_with_its_default() {
     let text = std::fs::read_to_string(path).expect("readable");
     let mut sample: toml::Table = text.parse().expect("TOML");
     let defaults = toml::Table::try_from(Config::default()).expect("TOML");
-    for table in ["session", "cookie"] {
+    for table in TABLES {
         let keys = |t: &toml::Table| {
             t[table]
                 .as_table()
@@ -43,7 +49,7 @@ fn the_sample_file_holds_every_setting_with_its_default() {
     }
     let missing = defaults
         .keys()
-        .find(|k| !sample.contains_key(*k) && !["session", "cookie"].contains(&k.as_str()));
+        .find(|k| !sample.contains_key(*k) && !TABLES.contains(&k.as_str()));
     assert_eq!(missing, None);
 }
 
@@ -53,6 +59,11 @@ fn every_setting_is_a_flag() {
     let mut names: Vec<String> = Vec::new();
     for (name, value) in &defaults {
         match value {
+            toml::Value::Table(table) if name == "msm" => {
+                // A password is never shown.
+                let keys = table.keys().map(String::as_str).chain(["password"]);
+                names.extend(keys.map(msm_flag));
+            }
             toml::Value::Table(table) => names.extend(table.keys().map(|k| format!("{name}_{k}"))),
             _ => names.push(name.clone()),
         }
@@ -61,6 +72,21 @@ fn every_setting_is_a_flag() {
     names.sort_unstable();
     flags.sort_unstable();
     assert_eq!(names, flags);
+}
+
+/// `memcachedNodes` is `memcached_nodes`, `enabled` is `msm_enabled`.
+fn msm_flag(key: &str) -> String {
+    if NOT_ALONE.contains(&key) {
+        return format!("msm_{key}");
+    }
+    let mut flag = String::new();
+    for letter in key.chars() {
+        if letter.is_ascii_uppercase() {
+            flag.push('_');
+        }
+        flag.push(letter.to_ascii_lowercase());
+    }
+    flag
 }
 
 #[test]
@@ -92,12 +118,34 @@ fn flags_are_understood() {
 }
 
 #[test]
+fn the_mode_decides_whether_sessions_stay_in_the_server() {
+    for (arguments, sticky) in [
+        ("--mode msm --memcached-nodes n1:a:1,n2:b:1", false),
+        ("--mode msm --msm-sticky --failover-nodes n1", true),
+        (
+            "--mode msm_sticky --failover-nodes n1 --msm-enabled=off",
+            true,
+        ),
+    ] {
+        let config = config(arguments).expect(arguments);
+        let msm = config.msm("/jsp").expect(arguments);
+        assert_eq!(msm.settings.sticky, sticky, "{arguments}");
+        assert_eq!(msm.context, "/jsp");
+    }
+}
+
+#[test]
 fn nonsense_is_refused_in_words() {
     for (arguments, words) in [
         (
-            "--mode msm",
-            "`msm` is not built yet: use one of round_robin",
+            "--mode cluster",
+            "`cluster` is not built yet: use one of round_robin",
         ),
+        ("--mode msm --msm-behaviour safe", "use msm"),
+        ("--mode msm --failover-nodes n1", "needs sticky = true"),
+        ("--mode msm_sticky --failover-nodes n3", "`n3` is none of"),
+        ("--mode msm --memcached-nodes a:1", "`a:1` is no node"),
+        ("--locking-mode some", "`some` is unknown"),
         ("--mode round_robbin", "did you mean `round_robin`?"),
         ("--node-id <b>", "node_id"),
         ("--node-id=", "node_id"),

@@ -7,6 +7,8 @@
 //!   record.rs ── attributes.rs ── java                the stored session
 //!   validity.rs                                       the small record beside it
 //!   protocol.rs, protocol/                            which commands a request causes
+//!   sessions.rs ── in_use.rs                          the manager: sessions that requests hold, and when they are stored
+//!   client.rs, client/                                the nodes over TCP
 //! ```
 //!
 //! What is stored for session `ID-n1` of a context with an interval of 1800 seconds:
@@ -19,16 +21,19 @@
 //! | the next in the ring | `bak:validity:ID-n1` | as `validity:ID-n1` | 1800 s |
 //! | `n1`, while a request has the lock | `lock:ID-n1` | [`LOCK_VALUE`] | 5 s |
 //!
-//! Sticky sessions have the first row only. All of it is pure: no I/O and no clock.
+//! Sticky sessions have the first row only. All of it is pure, without I/O and clock, except `client` and the tasks of `sessions`.
 
 pub mod attributes;
+pub mod client;
 pub mod expiry;
+mod in_use;
 pub mod key;
 pub mod node;
 pub mod pattern;
 pub mod prefix;
 pub mod protocol;
 pub mod record;
+pub mod sessions;
 pub mod settings;
 pub mod validity;
 

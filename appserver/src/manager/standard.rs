@@ -14,7 +14,7 @@ use std::time::Duration;
 use hashbrown::HashTable;
 use tokio_util::sync::CancellationToken;
 
-use super::{Found, Manager, ManagerError, ManagerStatus, Source};
+use super::{Found, Manager, ManagerError, ManagerStatus, RequestLine, Source};
 use crate::clock::Clock;
 use crate::session::{AskedId, Kept, Key, Session, SessionError, SessionId, Suffix, Timestamp};
 
@@ -134,6 +134,7 @@ impl Manager for StandardManager {
     async fn find(
         &self,
         asked: &AskedId<'_>,
+        _request: &RequestLine<'_>,
         now: Timestamp,
     ) -> Result<Option<Found>, ManagerError> {
         let mut shard = self.shard(asked.key);
@@ -179,7 +180,12 @@ impl Manager for StandardManager {
         }
     }
 
-    async fn commit(&self, session: &Session, now: Timestamp) -> Result<(), ManagerError> {
+    async fn commit(
+        &self,
+        session: &Session,
+        _request: &RequestLine<'_>,
+        now: Timestamp,
+    ) -> Result<(), ManagerError> {
         session.kept().end(now);
         Ok(())
     }
@@ -222,6 +228,7 @@ impl Manager for StandardManager {
             invalidated: read(&self.invalidated),
             rejected: read(&self.rejected),
             renamed: read(&self.renamed),
+            nodes: Vec::new(),
         }
     }
 }

@@ -38,6 +38,25 @@ impl Kept {
         })))
     }
 
+    /// A session that was kept elsewhere and is needed by a request that begins now; its idle time is over.
+    pub fn restored(facts: Facts, attributes: Attributes, now: Timestamp) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            id: facts.id,
+            created: facts.created,
+            last_accessed: facts.last_accessed,
+            touched: now,
+            max_inactive: facts.max_inactive,
+            is_new: facts.is_new,
+            ended: false,
+            attributes,
+        })))
+    }
+
+    /// How many references on the session there are, this one included; one if nobody else holds it.
+    pub fn references(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
     /// Holds the session for one request, which begins now. `None`, and the session is ended, when it was idle too long.
     pub fn begin(&self, now: Timestamp) -> Option<Session> {
         let mut state = self.state();

@@ -71,7 +71,7 @@ impl Pattern {
 }
 
 /// What of a request the expressions see.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct RequestLine<'a> {
     /// `GET`.
     pub method: &'a str,

@@ -22,6 +22,7 @@ pub mod sticky;
 
 use std::future::Future;
 
+use crate::manager::NodeStatus;
 use crate::session::Timestamp;
 
 pub use held::{Ending, Held, Outcome};
@@ -46,6 +47,11 @@ pub trait World: Send + Sync {
 
     /// A number below `below`, which is at least 1, each with the same chance.
     fn random(&self, below: usize) -> usize;
+
+    /// Figures of the nodes for the operator; none where they are only tables.
+    fn nodes(&self) -> Vec<NodeStatus> {
+        Vec::new()
+    }
 }
 
 /// What a node is asked.

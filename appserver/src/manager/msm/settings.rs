@@ -91,7 +91,7 @@ impl Default for MsmSettings {
             transcoder_factory_class: TRANSCODER.into(),
             enabled: true,
             enable_statistics: true,
-            behaviour: Behaviour::Safe,
+            behaviour: Behaviour::Msm,
         }
     }
 }
@@ -234,6 +234,9 @@ impl MsmSettings {
                 self.transcoder_factory_class
             ));
         }
+        if self.behaviour == Behaviour::Safe {
+            return wrong("behaviour = safe is not built yet: use msm".into());
+        }
         let binary = self.memcached_protocol == MemcachedProtocol::Binary;
         if self.username.is_empty() != self.password.is_empty() {
             return wrong("username and password belong together: set both or none".into());
@@ -241,11 +244,16 @@ impl MsmSettings {
         if !self.username.is_empty() && !binary {
             return wrong("username needs memcachedProtocol = binary".into());
         }
+        if binary {
+            return wrong("memcachedProtocol = binary is not built yet: use text".into());
+        }
         if !self.enabled && !self.sticky {
             return wrong("enabled = false needs sticky = true: without a store no other server would know the session".into());
         }
-        if self.locking_mode == LockingMode::App && self.behaviour == Behaviour::Msm {
-            return wrong("lockingMode = app: msm itself does not start with it; use behaviour = safe, or another mode".into());
+        if self.locking_mode == LockingMode::App {
+            return wrong(
+                "lockingMode = app: msm itself does not start with it; use another mode".into(),
+            );
         }
         let ids = self.memcached_nodes.all().iter().map(|node| node.id.len());
         let suffix = 2 + ids.max().unwrap_or(0) + route.len();

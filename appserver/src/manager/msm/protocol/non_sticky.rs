@@ -26,7 +26,6 @@ pub struct NonSticky<W> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "without it there is no second copy"]
 pub struct Copies {
-    held: Held,
     outcome: Outcome,
     /// The record as it has to be there.
     record: Vec<u8>,
@@ -120,7 +119,7 @@ impl<W: World> NonSticky<W> {
             .get(node, self.nodes.key(Kind::Validity, asked))
             .await;
         if !self.is_valid(&mut held, validity) {
-            self.remove(held).await;
+            self.remove(&held).await;
             return None;
         }
         Some(held)
@@ -156,7 +155,7 @@ impl<W: World> NonSticky<W> {
     /// this; in either case [`NonSticky::copy`] follows, for which it never waits.
     pub async fn end(
         &self,
-        held: Held,
+        held: &mut Held,
         ending: Ending<'_>,
         request: &RequestLine<'_>,
     ) -> Option<Copies> {
@@ -166,16 +165,17 @@ impl<W: World> NonSticky<W> {
         }
         let now = self.nodes.world.now();
         let settings = &self.nodes.settings;
-        let attributes = ending.attributes.unwrap_or(held.attributes());
-        let record = held.encode(attributes, now).ok()?;
+        let attributes = ending.attributes.unwrap_or(held.attributes()).to_vec();
+        let record = held.encode(&attributes, now).ok()?;
         let changed = held.is_changed(&ending) || held.is_old(now);
         self.learned.learn(&settings.locking_mode, request, changed);
         let outcome = if changed {
-            self.store(node, &held, &record).await
+            self.store(node, held, &record).await
         } else {
             Outcome::Skipped
         };
-        if held.locked {
+        held.unsaved = (outcome == Outcome::Failed).then_some(attributes);
+        if std::mem::take(&mut held.locked) {
             self.nodes
                 .delete(node, self.nodes.key(Kind::Lock, held.id))
                 .await;
@@ -187,11 +187,7 @@ impl<W: World> NonSticky<W> {
         if !stored && !settings.session_backup_async {
             return None;
         }
-        Some(Copies {
-            held,
-            outcome,
-            record,
-        })
+        Some(Copies { outcome, record })
     }
 
     async fn store(&self, node: usize, held: &Held, record: &[u8]) -> Outcome {
@@ -208,12 +204,17 @@ impl<W: World> NonSticky<W> {
 
     /// Makes the copy on the next node. Of a record that was not stored now it first finds out, on both nodes, whether it is
     /// still there.
-    pub async fn copy(&self, copies: Copies) {
-        let Copies {
-            held,
-            outcome,
-            record,
-        } = copies;
+    pub async fn copy(&self, held: &mut Held, copies: Copies) {
+        let Copies { outcome, record } = copies;
+        self.make_copies(held, outcome, &record).await;
+        if outcome == Outcome::Stored {
+            held.stored = record;
+            held.moved = false;
+            held.is_new = false;
+        }
+    }
+
+    async fn make_copies(&self, held: &Held, outcome: Outcome, record: &[u8]) {
         let Some(node) = self.nodes.node_of(held.id.suffix.node()) else {
             return;
         };
@@ -223,7 +224,7 @@ impl<W: World> NonSticky<W> {
         if skipped {
             let key = self.nodes.key(Kind::Session, held.id);
             if self.nodes.probe(node, key.clone(), expiry::PROBE).await {
-                self.nodes.set(node, key, exptime, &record).await;
+                self.nodes.set(node, key, exptime, record).await;
             }
         }
         let Some(second) = self.nodes.next_up(node).await else {
@@ -231,7 +232,7 @@ impl<W: World> NonSticky<W> {
         };
         let key = self.nodes.key(Kind::Backup, held.id);
         if !skipped || self.nodes.probe(second, key.clone(), expiry::PROBE).await {
-            self.nodes.set(second, key, exptime, &record).await;
+            self.nodes.set(second, key, exptime, record).await;
         }
         let key = self.nodes.key(Kind::BackupValidity, held.id);
         let exptime = expiry::validity(interval, now);
@@ -284,8 +285,8 @@ impl<W: World> NonSticky<W> {
     }
 
     /// The session was ended.
-    pub async fn remove(&self, held: Held) {
-        self.forget(&held).await;
+    pub async fn remove(&self, held: &Held) {
+        self.forget(held).await;
     }
 
     async fn forget(&self, held: &Held) {

@@ -1,0 +1,131 @@
+//! The sessions that requests of this server hold now: requests of one session share its state, and come one after the other where
+//! the nodes are asked for it. In sticky mode also the sessions that nobody holds.
+//!
+//! Locks are taken in this order: a place, then the table, then a session's state. The table's is never held across an await.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::protocol::Held;
+use crate::session::{Kept, Key, Session, Timestamp};
+
+/// A session in this server: what requests share, and what the nodes have of it.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) kept: Kept,
+    pub(super) held: Held,
+}
+
+/// Where a session is while it is in use. Empty while it is being looked for, and after it ended.
+pub(super) type Place = Arc<tokio::sync::Mutex<Option<Live>>>;
+
+/// A place that is locked.
+pub(super) type Locked = OwnedMutexGuard<Option<Live>>;
+
+/// The places, by the random part of the id.
+#[derive(Debug, Default)]
+pub(super) struct InUse(Mutex<HashMap<Key, Place>>);
+
+/// References on a session that is in its place and that one request holds.
+const PLACE_AND_ONE: usize = 2;
+
+impl InUse {
+    /// How many places there are.
+    pub(super) fn len(&self) -> usize {
+        self.table().len()
+    }
+
+    /// The place of a session, empty if there was none.
+    pub(super) fn place(&self, key: Key) -> Place {
+        Arc::clone(self.table().entry(key).or_default())
+    }
+
+    /// A session that has a new id.
+    pub(super) fn put(&self, key: Key, live: Live) {
+        let place = Arc::new(tokio::sync::Mutex::new(Some(live)));
+        self.table().insert(key, place);
+    }
+
+    /// The place of a session that a request holds, locked, also while its id changes. `None`: it ended.
+    pub(super) async fn find(&self, session: &Session) -> Option<(Place, Locked)> {
+        loop {
+            let key = session.id().key;
+            let place = self.table().get(&key).cloned();
+            if let Some(place) = place {
+                let locked = Arc::clone(&place).lock_owned().await;
+                let is_it = |live: &Live| live.kept.is(session.kept());
+                if locked.as_ref().is_some_and(is_it) {
+                    return Some((place, locked));
+                }
+                self.leave(key, place, locked, true);
+            }
+            if session.id().key == key {
+                return None;
+            }
+        }
+    }
+
+    /// Makes the place of one id that of another; in between it is that of both. `rename` gives the session its new id.
+    pub(super) fn rename<E>(
+        &self,
+        old: Key,
+        new: Key,
+        place: &Place,
+        rename: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.table().insert(new, Arc::clone(place));
+        let renamed = rename();
+        self.table()
+            .remove(if renamed.is_ok() { &old } else { &new });
+        renamed
+    }
+
+    /// A request is done with a place: forgets it when it is empty, or when the session need not be `kept` and no other request holds
+    /// it. Whoever leaves still holds the session, if there is one.
+    pub(super) fn leave(&self, key: Key, place: Place, locked: Locked, keep: bool) {
+        let mut table = self.table();
+        // Nobody can come to the place while the table is locked. The table, we, and the guard have a reference each.
+        let nobody_waits = Arc::strong_count(&place) == 3;
+        let done = match locked.as_ref() {
+            None => true,
+            Some(live) => !keep && live.kept.references() <= PLACE_AND_ONE,
+        };
+        let is_it = table
+            .get(&key)
+            .is_some_and(|there| Arc::ptr_eq(there, &place));
+        if nobody_waits && done && is_it {
+            table.remove(&key);
+        }
+        // Before the table is unlocked, so that the next to leave does not count us.
+        drop((locked, place));
+    }
+
+    /// Takes out what was idle too long, and, unless they are to be kept, sessions of requests that were given up. The former are
+    /// returned, ended.
+    pub(super) fn sweep(&self, now: Timestamp, keep: bool) -> Vec<Live> {
+        let mut idle = Vec::new();
+        self.table().retain(|_, place| {
+            if Arc::strong_count(place) > 1 {
+                return true;
+            }
+            let Ok(mut live) = place.try_lock() else {
+                return true;
+            };
+            match live.as_ref() {
+                None => false,
+                Some(found) if found.kept.expire(now) => {
+                    idle.extend(live.take());
+                    false
+                }
+                Some(found) => keep || found.kept.references() > 1,
+            }
+        });
+        idle
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<Key, Place>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
