@@ -139,7 +139,10 @@ pub fn fates(history: &History, mark: &str) -> Fates {
         let goods = answered(before.of(who)).filter_map(list).last();
         let whose = match answered(after.of(who)).next() {
             None => &mut fates.unknown,
-            Some(first) if first.session_id() == Some(id) && list(first) == goods => {
+            Some(first)
+                if first.session_id().map(random_part) == Some(random_part(id))
+                    && list(first) == goods =>
+            {
                 &mut fates.kept
             }
             Some(_) => &mut fates.lost,
@@ -147,6 +150,20 @@ pub fn fates(history: &History, mark: &str) -> Fates {
         whose.insert(who.to_owned());
     }
     fates
+}
+
+/// What names the session in an ID: without the store node and the route behind it, which change when another node takes
+/// the session over.
+fn random_part(id: &str) -> &str {
+    const DIGITS: usize = 32;
+    match id.split_at_checked(DIGITS) {
+        Some((part, rest))
+            if rest.starts_with(['-', '.']) && part.bytes().all(|b| b.is_ascii_hexdigit()) =>
+        {
+            part
+        }
+        _ => id,
+    }
 }
 
 /// The list in an answer.

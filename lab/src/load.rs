@@ -257,6 +257,9 @@ fn exit_code(plan: &Plan, total: &Total) -> u8 {
         // Every hop loses the session, and a logout may reach the server that does not know it; that is the lesson.
         Some(Mode::RoundRobin) => never,
         Some(Mode::IpHash | Mode::SessionSticky) => never + seen.a1 + seen.a3 + seen.a10,
+        // A node that dies while it is asked may cost the session, and a logout may be overtaken on another server.
+        Some(Mode::Msm) => never,
+        Some(Mode::MsmSticky) => never + seen.a1,
     };
     u8::from(excluded > 0 || total.all.ok == 0)
 }

@@ -18,11 +18,29 @@ pub enum Mode {
     IpHash,
     /// Bound to a server by a cookie of the proxy.
     SessionSticky,
+    /// In store nodes that all servers share, each session in two of them.
+    Msm,
+    /// In each server, with a copy in a store node that another server can take over.
+    MsmSticky,
 }
 
 impl Mode {
     /// Every mode.
-    pub const ALL: [Self; 3] = [Self::RoundRobin, Self::IpHash, Self::SessionSticky];
+    pub const ALL: [Self; 5] = [
+        Self::RoundRobin,
+        Self::IpHash,
+        Self::SessionSticky,
+        Self::Msm,
+        Self::MsmSticky,
+    ];
+
+    /// Those in which a session is in the memory of one server and nowhere else.
+    pub const IN_ONE_SERVER: [Self; 3] = [Self::RoundRobin, Self::IpHash, Self::SessionSticky];
+
+    /// Whether sessions outlive their server, because store nodes have them.
+    pub fn stores(self) -> bool {
+        !Self::IN_ONE_SERVER.contains(&self)
+    }
 
     /// The name that settings use.
     pub fn name(self) -> &'static str {
@@ -30,13 +48,16 @@ impl Mode {
             Self::RoundRobin => "round_robin",
             Self::IpHash => "ip_hash",
             Self::SessionSticky => "session_sticky",
+            Self::Msm => "msm",
+            Self::MsmSticky => "msm_sticky",
         }
     }
 
     /// Whether the proxy promises to bring a client back to its server.
     pub fn binds(self) -> bool {
         match self {
-            Self::RoundRobin => false,
+            // What msm_sticky binds is a session: whoever logs out is a new client, and may land elsewhere.
+            Self::RoundRobin | Self::Msm | Self::MsmSticky => false,
             Self::IpHash | Self::SessionSticky => true,
         }
     }
@@ -53,6 +74,12 @@ impl Mode {
             Self::SessionSticky => {
                 "reloads keep server and session ID; another browser may get the other server"
             }
+            Self::Msm => {
+                "each reload changes the server and keeps the session ID, which names a store node: …-n1 or …-n2"
+            }
+            Self::MsmSticky => {
+                "reloads keep server and session ID; when the server dies the other goes on with the session"
+            }
         }
     }
 }
@@ -67,17 +94,19 @@ impl fmt::Display for Mode {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownMode {
     /// No such mode.
-    #[error("there is no mode `{0}`; use one of round_robin (alias none), ip_hash, session_sticky")]
+    #[error(
+        "there is no mode `{0}`; use one of round_robin (alias none), ip_hash, session_sticky, msm, msm_sticky"
+    )]
     NoSuch(String),
     /// A mode of the experiment that this stage has not got.
     #[error(
-        "the mode `{0}` is not built yet; use one of round_robin (alias none), ip_hash, session_sticky"
+        "the mode `{0}` is not built yet; use one of round_robin (alias none), ip_hash, session_sticky, msm, msm_sticky"
     )]
     NotBuilt(String),
 }
 
-/// Modes of the experiment that replicate or store sessions.
-const NOT_BUILT: [&str; 5] = ["cluster", "backup", "msm", "msm_sticky", "persistent"];
+/// Modes of the experiment that keep sessions in other ways.
+const NOT_BUILT: [&str; 3] = ["cluster", "backup", "persistent"];
 
 impl FromStr for Mode {
     type Err = UnknownMode;
@@ -126,7 +155,8 @@ mod tests {
         assert_eq!("session-sticky".parse(), Ok(Mode::SessionSticky));
         let error = "stiky".parse::<Mode>().expect_err("no such mode");
         assert!(error.to_string().contains("session_sticky"), "{error}");
-        let error = "msm-sticky".parse::<Mode>().expect_err("not yet");
+        assert_eq!("msm-sticky".parse(), Ok(Mode::MsmSticky));
+        let error = "cluster".parse::<Mode>().expect_err("not yet");
         assert!(error.to_string().contains("not built yet"), "{error}");
     }
 }

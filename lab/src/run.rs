@@ -216,7 +216,7 @@ fn choose(
     }
     if site.is_some() && mode.is_none() && words.is_empty() {
         return Err(Failure::Usage(
-            "which mode is the site at --base-url in? Say --mode round_robin, ip_hash or session_sticky".to_owned(),
+            "which mode is the site at --base-url in? Say --mode round_robin, ip_hash, session_sticky, msm or msm_sticky".to_owned(),
         ));
     }
     let chosen = all.into_iter().filter(|scenario| {
@@ -364,7 +364,9 @@ mod tests {
             .collect();
         let names: BTreeSet<&str> = abouts.iter().map(|about| about.name.as_str()).collect();
         assert_eq!(names.len(), abouts.len());
-        for claim in ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C15"] {
+        for claim in [
+            "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C15", "C16", "C19",
+        ] {
             assert!(
                 abouts.iter().any(|about| about.claim == claim),
                 "{claim} is played"

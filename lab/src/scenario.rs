@@ -8,6 +8,7 @@ pub mod crowd;
 pub mod grow;
 pub mod ip_hash;
 pub mod kill;
+pub mod msm;
 pub mod no_fault;
 pub mod restart;
 pub mod round_robin;
@@ -132,15 +133,29 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
             mode: Mode::SessionSticky,
         }),
         Box::new(set_cookie::SetCookie),
+        Box::new(msm::SharedId),
     ];
+    let survives = |mode, fault| Box::new(msm::Survives { mode, fault });
+    for mode in [Mode::Msm, Mode::MsmSticky] {
+        all.push(survives(mode, msm::Fault::Server));
+        all.push(survives(mode, msm::Fault::Store));
+    }
     for mode in Mode::ALL {
         all.push(Box::new(no_fault::NoFault { mode }));
     }
     all.push(Box::new(kill::KillNodeRoundRobin));
-    for mode in Mode::ALL {
+    for mode in Mode::IN_ONE_SERVER {
         all.push(Box::new(restart::RollingRestart { mode }));
     }
-    for mode in [Mode::IpHash, Mode::SessionSticky] {
+    for mode in [Mode::Msm, Mode::MsmSticky] {
+        all.push(survives(mode, msm::Fault::EveryServer));
+    }
+    for mode in [
+        Mode::IpHash,
+        Mode::SessionSticky,
+        Mode::Msm,
+        Mode::MsmSticky,
+    ] {
         all.push(Box::new(grow::AddNode { mode }));
     }
     for mode in [Mode::IpHash, Mode::SessionSticky] {

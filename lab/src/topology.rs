@@ -147,10 +147,12 @@ impl Topology {
     }
 
     /// The part of the article's stage that these modes use, on free ports. Store nodes are left out where nothing
-    /// would ever talk to them, so that a scenario starts quickly; they are there when somebody asks for a `store`.
+    /// would ever talk to them, so that a scenario starts quickly; they are there when the mode needs them or somebody asks
+    /// for a `store`.
     pub fn on_free_ports(mode: Mode, store: Option<Store>) -> io::Result<Self> {
         let places = free_places(5)?;
         let mut nodes = Vec::new();
+        let store = store.or(mode.stores().then(Store::default));
         if let Some(store) = store {
             nodes.push(Node::new("n1", store.kind(), places[3]));
             nodes.push(Node::new("n2", store.kind(), places[4]));
@@ -195,6 +197,16 @@ impl Topology {
     /// The proxy in front.
     pub fn proxy(&self) -> Option<&Node> {
         self.nodes.iter().find(|node| node.kind == Kind::Proxy)
+    }
+
+    /// The store nodes as the application servers are told of them: `n1:127.0.0.1:11211,n2:127.0.0.1:11212`.
+    fn stores(&self) -> String {
+        let is_store = |node: &&Node| matches!(node.kind, Kind::Sessiond | Kind::Memcached);
+        let stores = self.nodes.iter().filter(is_store);
+        let named: Vec<String> = stores
+            .map(|node| format!("{}:{}", node.name, node.place.listen))
+            .collect();
+        named.join(",")
     }
 
     /// The settings file of a node; `None` for one that has everything on its command line.
@@ -254,6 +266,14 @@ impl Topology {
             number.unwrap_or_default() + 1,
             self.mode
         );
+        if self.mode.stores() {
+            // A busy machine is not a dead node; the 0.1 seconds of the default are soon over on one that compiles, say.
+            let _ = writeln!(
+                file,
+                "[msm]\nmemcachedNodes = \"{}\"\nsessionBackupTimeout = 1000",
+                self.stores()
+            );
+        }
     }
 }
 
@@ -320,6 +340,21 @@ mod tests {
                 };
                 assert_eq!(accepted, Ok(()), "{mode} {}:\n{file}", node.name);
             }
+        }
+    }
+
+    #[test]
+    fn the_servers_of_a_mode_with_stores_know_them() {
+        for mode in [Mode::Msm, Mode::MsmSticky] {
+            let topology = Topology::on_free_ports(mode, None).expect("free ports");
+            let server = topology.node("TomcatB").expect("there");
+            let file = topology.file(server).expect("it has a file");
+            let config: appserver::Config = toml::from_str(&file).expect("a configuration");
+            config.check().expect("valid");
+            let nodes = config.msm.memcached_nodes;
+            let n2 = topology.node("n2").expect("the mode needs it");
+            let port = nodes.all()[nodes.find("n2").expect("told")].port;
+            assert_eq!(port, n2.place.listen.port());
         }
     }
 

@@ -130,7 +130,7 @@ pub const PROGRAM: Program = Program {
             "mode",
             Kind::Text,
             "MODE",
-            "How sessions are kept: round_robin (none), ip_hash, session_sticky [default: round_robin]",
+            "How sessions are kept: round_robin (none), ip_hash, session_sticky, msm, msm_sticky [default: round_robin]",
         ),
         Setting::new(
             "store",

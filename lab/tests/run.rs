@@ -100,7 +100,12 @@ fn ctrl_c_ends_a_run_and_its_stage() {
 #[test]
 fn load_starts_a_stage_of_its_own_and_counts_what_the_mode_loses() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for (mode, loses) in [("round_robin", true), ("session_sticky", false)] {
+    for (mode, loses) in [
+        ("round_robin", true),
+        ("session_sticky", false),
+        ("msm", false),
+        ("msm_sticky", false),
+    ] {
         let arguments = format!("load --mode {mode} --rate 200 --users 10 --duration 1s --json");
         let output = run(arguments.split(' '), folder.path());
         assert_eq!(

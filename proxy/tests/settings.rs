@@ -118,9 +118,11 @@ fn the_mode_gives_the_balance_its_default() {
         ("round_robin", "", "round_robin"),
         ("ip_hash", "", "ip_hash"),
         ("session_sticky", "", "session_sticky"),
+        ("msm", "", "round_robin"),
+        ("msm_sticky", "", "route"),
         ("session_sticky", "least_conn", "least_conn"),
     ] {
-        let mut text = format!("mode = \"{mode}\"\nupstream = [\"127.0.0.1:1\"]\n");
+        let mut text = format!("mode = \"{mode}\"\nupstream = [\"127.0.0.1:1 route=WEB1\"]\n");
         if !balance.is_empty() {
             text += &format!("balance = \"{balance}\"\n");
         }
@@ -131,7 +133,7 @@ fn the_mode_gives_the_balance_its_default() {
             "cluster",
             "not built yet: use one of round_robin, ip_hash, session_sticky",
         ),
-        ("msm_sticky", "not built yet"),
+        ("persistent", "not built yet"),
         ("stiky", "is not a mode"),
     ] {
         let error = toml::from_str::<Config>(&format!("mode = \"{mode}\"")).expect_err("refused");

@@ -59,11 +59,13 @@ impl Scenario for AddNode {
             mode: self.mode,
             statement: match self.mode {
                 Mode::IpHash => "most clients move (modulo)",
-                Mode::SessionSticky | Mode::RoundRobin => "nobody moves",
+                Mode::SessionSticky | Mode::RoundRobin | Mode::MsmSticky => "nobody moves",
+                Mode::Msm => "no session is lost",
             },
             expected: match self.mode {
                 Mode::IpHash => "about two of three browsers move and lose their sessions",
-                Mode::SessionSticky | Mode::RoundRobin => {
+                Mode::Msm => "every session kept, the new server serves them too",
+                Mode::SessionSticky | Mode::RoundRobin | Mode::MsmSticky => {
                     "every session kept; only new browsers reach the new server"
                 }
             },
@@ -104,6 +106,16 @@ impl Scenario for AddNode {
                 format!(
                     "the server is the hash modulo the number of servers, now 3 instead of 2: {} moved, and {kept} stayed",
                     of(moved, total, "browser")
+                ),
+            ),
+            Mode::Msm => (
+                fates.lost.is_empty(),
+                format!("the new server has the same store nodes: {kept} stayed"),
+            ),
+            Mode::MsmSticky => (
+                moved == 0 && fates.lost.is_empty(),
+                format!(
+                    "each ID names a server, and all the old ones are still there: {kept} stayed"
                 ),
             ),
             Mode::SessionSticky | Mode::RoundRobin => (

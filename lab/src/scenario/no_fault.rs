@@ -24,11 +24,15 @@ impl Scenario for NoFault {
             mode: self.mode,
             statement: match self.mode {
                 Mode::RoundRobin => "a new ID per hop",
-                Mode::IpHash | Mode::SessionSticky => "the same ID",
+                Mode::IpHash | Mode::SessionSticky | Mode::MsmSticky => "the same ID",
+                Mode::Msm => "the same ID, on any server",
             },
             expected: match self.mode {
                 Mode::RoundRobin => "two servers, two IDs for each browser",
-                Mode::IpHash | Mode::SessionSticky => "one server, one ID for each browser",
+                Mode::IpHash | Mode::SessionSticky | Mode::MsmSticky => {
+                    "one server, one ID for each browser"
+                }
+                Mode::Msm => "two servers, one ID for each browser",
             },
             verdict: Verdict::Confirmed,
             needs_stage: false,
@@ -51,14 +55,18 @@ impl Scenario for NoFault {
 
     fn judge(&self, history: &History) -> Finding {
         let browsers = history.browsers();
-        let with = |count: usize| {
+        let with = |servers: usize, ids: usize| {
             let as_many = browsers.iter().filter(|who| {
-                nodes(history.of(who)).len() == count && session_ids(history.of(who)).len() == count
+                nodes(history.of(who)).len() == servers && session_ids(history.of(who)).len() == ids
             });
             as_many.count()
         };
-        let (same, other) = (with(1), with(2));
-        let expected = if self.mode.binds() { same } else { other };
+        let (same, other, shared) = (with(1, 1), with(2, 2), with(2, 1));
+        let expected = match self.mode {
+            Mode::RoundRobin => other,
+            Mode::IpHash | Mode::SessionSticky | Mode::MsmSticky => same,
+            Mode::Msm => shared,
+        };
         let verdict = if expected == browsers.len() {
             Verdict::Confirmed
         } else {
@@ -66,10 +74,13 @@ impl Scenario for NoFault {
         };
         Finding::new(
             verdict,
-            format!(
-                "{} kept server and ID, {other} changed both",
-                of(same, browsers.len(), "browser")
-            ),
+            if self.mode == Mode::Msm {
+                let shared = of(shared, browsers.len(), "browser");
+                format!("{shared} changed the server and kept the ID")
+            } else {
+                let same = of(same, browsers.len(), "browser");
+                format!("{same} kept server and ID, {other} changed both")
+            },
             format!(
                 "{} behaved as this mode should",
                 of(expected, browsers.len(), "browser")

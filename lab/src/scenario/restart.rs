@@ -133,6 +133,7 @@ impl Scenario for RestartProxy {
         };
         let binding = match self.mode {
             Mode::SessionSticky => "its cookie",
+            Mode::Msm | Mode::MsmSticky => "its session ID",
             Mode::IpHash | Mode::RoundRobin => "its address",
         };
         let moved = of(moved, fates.total(), "browser");

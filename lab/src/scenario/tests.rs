@@ -211,10 +211,65 @@ fn rows_of_the_expectation_table() {
         ],
     );
     judged(
+        "add-node-msm",
+        &[
+            (Confirmed, "b A 1\nc B 2\n== grown\nb C 1\nc A 2"),
+            (Refuted, "b A 1\nc B 2\n== grown\nb C 3\nc A 2"),
+        ],
+    );
+    judged(
         "add-node-session_sticky",
         &[
             (Confirmed, "b A 1\nc B 2\n== grown\nb A 1\nc B 2"),
             (Refuted, "b A 1\nc B 2\n== grown\nb A 1\nc C 3"),
         ],
     );
+}
+
+#[test]
+fn c16_every_server_serves_the_id_that_names_its_store_node() {
+    judged(
+        "msm-shared-id",
+        &[
+            (Confirmed, "b A 1-n1\nb B 1-n1\nb A 1-n1"),
+            (Qualified, "b A 1-n1\nb A 1-n1\nb B 1-n1"),
+            (Refuted, "b A 1-n1\nb B 2-n2\nb A 3-n1"),
+            (Refuted, "b A 1\nb B 1\nb A 1"),
+            (Unknown, "b A -\nb B -"),
+        ],
+    );
+    judged(
+        "no-fault-msm",
+        &[
+            (Confirmed, "b A 1\nb B 1"),
+            (Refuted, "b A 1\nb B 2"),
+            (Refuted, "b A 1\nb A 1"),
+        ],
+    );
+}
+
+#[test]
+fn c19_what_store_nodes_have_outlives_servers_and_one_of_them() {
+    let (one, two) = ("47A70B5E441B8E80873DDC35E0D36EC1", "0".repeat(32));
+    let before = format!("a A {one}-n1.WEB1 x\nb B {two}-n2.WEB2 x\n== broken\n@ A down\n");
+    for name in ["kill-node", "kill-store", "rolling-restart"] {
+        for mode in ["msm", "msm_sticky"] {
+            let case = |after: &str| before.clone() + after;
+            let cases = [
+                (
+                    Confirmed,
+                    case(&format!("a B {one}-n2.WEB2 x\nb B {two}-n2.WEB2 x")),
+                ),
+                (
+                    Qualified,
+                    case(&format!("a B {one}-n1.WEB1 x\nb B {two}-n2.WEB2")),
+                ),
+                (Refuted, case("a B -\nb B 3 x")),
+                (Unknown, case(&format!("a ?\nb B {two}-n2.WEB2 x"))),
+                (Unknown, "a A -\n== broken\na B -".to_owned()),
+            ];
+            let cases = cases.each_ref().map(|(v, text)| (*v, text.as_str()));
+            judged(&format!("{name}-{mode}"), &cases);
+        }
+    }
 }

@@ -13,13 +13,19 @@ pub enum Mode {
     IpHash,
     /// Binding by cookie.
     SessionSticky,
+    /// The servers share their sessions: nothing is bound.
+    Msm,
+    /// Each server has its own sessions, and another can take them over: binding by the route in the session id, which then
+    /// names the other.
+    MsmSticky,
 }
 
 impl Mode {
     /// The balance that the mode means.
     pub fn balance(self) -> BalanceName {
         match self {
-            Self::RoundRobin => BalanceName::RoundRobin,
+            Self::RoundRobin | Self::Msm => BalanceName::RoundRobin,
+            Self::MsmSticky => BalanceName::Route,
             Self::IpHash => BalanceName::IpHash,
             Self::SessionSticky => BalanceName::SessionSticky,
         }
@@ -28,14 +34,16 @@ impl Mode {
 
 impl<'de> Deserialize<'de> for Mode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const KNOWN: &str = "use one of round_robin, ip_hash, session_sticky";
+        const KNOWN: &str = "use one of round_robin, ip_hash, session_sticky, msm, msm_sticky";
         match String::deserialize(deserializer)?.as_str() {
             "round_robin" | "none" => Ok(Self::RoundRobin),
             "ip_hash" => Ok(Self::IpHash),
             "session_sticky" => Ok(Self::SessionSticky),
-            later @ ("cluster" | "backup" | "msm" | "msm_sticky" | "persistent") => Err(
-                de::Error::custom(format!("mode `{later}` is not built yet: {KNOWN}")),
-            ),
+            "msm" => Ok(Self::Msm),
+            "msm_sticky" => Ok(Self::MsmSticky),
+            later @ ("cluster" | "backup" | "persistent") => Err(de::Error::custom(format!(
+                "mode `{later}` is not built yet: {KNOWN}"
+            ))),
             other => Err(de::Error::custom(format!(
                 "`{other}` is not a mode: {KNOWN}"
             ))),
