@@ -26,7 +26,7 @@
 //!   tls.rs          certificates, and TLS as a kind of stream
 //!   memory_file.rs  the items over a stop and start; reload.rs what SIGHUP reads again
 //!   cli.rs          memcached's command line; config.rs what it says; daemon.rs and privileges.rs for the process
-//!   maintenance.rs  a thread that ticks the clock and lets the store expire and tidy
+//!   maintenance.rs  a thread that ticks the clock and lets the store expire and tidy (text_pages.rs: gives the start's code back)
 //!   clients.rs      who is connected; watch.rs who wants to see what happens; prefixes.rs counts by prefix of keys;
 //!                   tuning.rs what operators change while it runs
 //!   admin.rs        /livez /readyz /status /metrics on a port of its own, from status.rs
@@ -61,6 +61,7 @@ mod server;
 pub mod status;
 pub mod store;
 mod stream;
+mod text_pages;
 mod tls;
 mod tuning;
 mod udp;

@@ -12,6 +12,7 @@ use tracing::debug;
 
 use crate::status::Figures;
 use crate::store::{Maintained, UnixTime};
+use crate::text_pages;
 
 /// Between two steps it rests for so many times what the step took, so that it takes a quarter of a core at most.
 const REST: u32 = 3;
@@ -23,7 +24,7 @@ const REST_MIN: Duration = Duration::from_micros(200);
 const NICENESS: i32 = 10;
 
 /// The process takes at least so much beside items and buffers, whatever was measured.
-const BASE_MIN: usize = 4 << 20;
+const BASE_MIN: usize = 2 << 20;
 
 /// The running thread; ends when dropped.
 pub(crate) struct Maintenance {
@@ -39,6 +40,7 @@ impl Maintenance {
             figures: Arc::clone(figures),
             base: BASE_MIN,
             measured: UnixTime(0),
+            has_started: false,
         };
         work.report();
         let thread = std::thread::Builder::new()
@@ -67,6 +69,8 @@ struct Work {
     base: usize,
     /// When that was measured.
     measured: UnixTime,
+    /// Whether the start is over, and the code that it needed given back.
+    has_started: bool,
 }
 
 impl Work {
@@ -98,6 +102,12 @@ impl Work {
     fn report(&mut self) {
         let now = self.figures.clock.now();
         if self.measured != now {
+            if self.measured != UnixTime(0) && !self.has_started {
+                self.has_started = true;
+                if let Err(error) = text_pages::give_back() {
+                    debug!(%error, "the code that the start needed stays in memory");
+                }
+            }
             self.measured = now;
             self.measure();
         }

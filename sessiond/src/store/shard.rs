@@ -18,7 +18,7 @@ use super::time::{Expiry, UnixTime};
 use super::verbs::{Access, Change, Condition, Data, Deleted, Held, Stored, Uncounted, Value};
 
 /// A shard has about so many segments: few enough to look through, many enough that the oldest is a small part.
-const SEGMENTS: usize = 128;
+const SEGMENTS: usize = 64;
 
 /// The smallest and the largest segment, as powers of two.
 const SEGMENT_BITS_MIN: u32 = 12;
