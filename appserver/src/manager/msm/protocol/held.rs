@@ -112,6 +112,12 @@ impl Held {
         self.moved || self.unsaved.is_some() || ending.attributes.is_some_and(changed)
     }
 
+    /// Whether the request set another interval than the record has, which msm does not count as a change.
+    pub(super) fn has_new_interval(&self) -> bool {
+        let stored = self.record().map(|record| record.interval);
+        stored.is_some_and(|interval| interval != self.validity.interval)
+    }
+
     /// The record with these attributes, to be stored now; what only Tomcat's log in needs stays as it was.
     pub(super) fn encode(&self, attributes: &[u8], now: Timestamp) -> Result<Vec<u8>, RecordError> {
         let id = self.id.text();

@@ -10,7 +10,7 @@ use crate::manager::msm::expiry;
 use crate::manager::msm::key::Kind;
 use crate::manager::msm::pattern::RequestLine;
 use crate::manager::msm::prefix::KeyPrefix;
-use crate::manager::msm::settings::{MsmSettings, SettingsError};
+use crate::manager::msm::settings::{Behaviour, MsmSettings, SettingsError};
 use crate::manager::msm::validity::Validity;
 use crate::session::{AskedId, SessionId};
 
@@ -59,8 +59,10 @@ impl<W: World> NonSticky<W> {
         Held::new(id, interval, self.nodes.world.now())
     }
 
-    /// The session with this id. `None` also for a node that did not answer, as in msm, and for requests that
-    /// `requestUriIgnorePattern` matches.
+    /// The session with this id. `None` also for requests that `requestUriIgnorePattern` matches.
+    ///
+    /// A node that does not answer or does not have the session ends the search in msm. [`Behaviour::Safe`] asks for the copy
+    /// first: no answer is no news, and a node that came back empty does not win.
     pub async fn find(&self, asked: &AskedId<'_>, request: &RequestLine<'_>) -> Option<Held> {
         let node = self.nodes.node_of(asked.node)?;
         let up = self.nodes.is_up(node).await;
@@ -100,8 +102,21 @@ impl<W: World> NonSticky<W> {
                     None
                 }
             },
+            Answer::Failed if self.is_safe() => {
+                // The lock, if there was one, is on that node.
+                self.nodes.seen(node, false);
+                return self.fail_over(asked, node).await;
+            }
             Answer::Failed => None,
             _ => {
+                if self.is_safe()
+                    && let Some((_, mut held)) = self.copy_of(asked, node).await
+                {
+                    // Its own node gets it again at the end of the request.
+                    held.moved = true;
+                    held.locked = locked;
+                    return Some(held);
+                }
                 self.absent.add(text, self.nodes.world.now());
                 None
             }
@@ -125,9 +140,17 @@ impl<W: World> NonSticky<W> {
         Some(held)
     }
 
-    /// The copy of a session whose own node is down: on the next nodes in the ring, each asked once. The session moves there.
-    /// msm asks the second of them for a key that cannot exist, and never stops; that is not repeated here.
+    /// The session from its copy, when its own node is down. It moves to the node of the copy.
     async fn fail_over(&self, asked: &AskedId<'_>, primary: usize) -> Option<Held> {
+        let (node, mut held) = self.copy_of(asked, primary).await?;
+        held.id = self.nodes.moved(&held.id, node);
+        held.moved = true;
+        Some(held)
+    }
+
+    /// The copy of a session, and on which of the next nodes in the ring it is; each is asked once.
+    /// msm asks the second of them for a key that cannot exist, and never stops; that is not repeated here.
+    async fn copy_of(&self, asked: &AskedId<'_>, primary: usize) -> Option<(usize, Held)> {
         for node in self.nodes.after(primary) {
             if !self.nodes.is_up(node).await {
                 continue;
@@ -141,12 +164,8 @@ impl<W: World> NonSticky<W> {
             let Some(mut held) = self.held(asked, stored) else {
                 continue;
             };
-            if !self.is_valid(&mut held, validity) {
-                return None;
-            }
-            held.id = self.nodes.moved(&held.id, node);
-            held.moved = true;
-            return Some(held);
+            let valid = self.is_valid(&mut held, validity);
+            return valid.then_some((node, held));
         }
         None
     }
@@ -167,7 +186,9 @@ impl<W: World> NonSticky<W> {
         let settings = &self.nodes.settings;
         let attributes = ending.attributes.unwrap_or(held.attributes()).to_vec();
         let record = held.encode(&attributes, now).ok()?;
-        let changed = held.is_changed(&ending) || held.is_old(now);
+        let changed = held.is_changed(&ending)
+            || held.is_old(now)
+            || (self.is_safe() && held.has_new_interval());
         self.learned.learn(&settings.locking_mode, request, changed);
         let outcome = if changed {
             self.store(node, held, &record).await
@@ -331,6 +352,10 @@ impl<W: World> NonSticky<W> {
             };
         }
         held.validity.is_valid(self.nodes.world.now())
+    }
+
+    fn is_safe(&self) -> bool {
+        self.nodes.settings.behaviour == Behaviour::Safe
     }
 
     fn ignores(&self, request: &RequestLine<'_>) -> bool {
