@@ -72,6 +72,9 @@ impl Nodes {
                 format!("add {key}(0,{exptime},{})=STORED", size(value)),
                 put(*exptime, value),
             ),
+            Verb::Gets | Verb::Replace(..) | Verb::Cas(..) | Verb::Touch(_) => {
+                unreachable!("msm sends none of these")
+            }
             Verb::Delete if removed => (format!("delete {key}=DELETED"), Answer::Done),
             Verb::Delete => (format!("delete {key}=NOT_FOUND"), Answer::Miss),
         };

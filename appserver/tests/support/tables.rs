@@ -20,6 +20,7 @@ pub(crate) struct Tables {
 struct Item {
     expiry: u64,
     value: Vec<u8>,
+    unique: u64,
 }
 
 impl Tables {
@@ -38,20 +39,43 @@ impl World for Tables {
         if items.get(&at).is_some_and(|item| item.expiry <= now) {
             items.remove(&at);
         }
+        let until = |exptime: i64| match exptime {
+            0 => u64::MAX,
+            ..0 => 0,
+            _ => now + exptime as u64 * 1000,
+        };
         let item = |exptime: i64, value| Item {
-            expiry: match exptime {
-                0 => u64::MAX,
-                ..0 => 0,
-                _ => now + exptime as u64 * 1000,
-            },
+            expiry: until(exptime),
             value,
+            unique: fastrand::u64(..),
         };
         match command.verb {
             Verb::Get => items
                 .get(&at)
                 .map_or(Answer::Miss, |item| Answer::Hit(item.value.clone())),
+            Verb::Gets => items.get(&at).map_or(Answer::Miss, |item| {
+                Answer::HitCas(item.value.clone(), item.unique)
+            }),
             Verb::Add(..) if items.contains_key(&at) => Answer::NotStored,
-            Verb::Set(exptime, value) | Verb::Add(exptime, value) => {
+            Verb::Replace(..) if !items.contains_key(&at) => Answer::NotStored,
+            Verb::Cas(exptime, value, unique) => match items.get_mut(&at) {
+                None => Answer::Miss,
+                Some(found) if found.unique != unique => Answer::Exists,
+                Some(found) => {
+                    *found = item(exptime, value);
+                    Answer::Done
+                }
+            },
+            Verb::Touch(exptime) => match items.get_mut(&at) {
+                None => Answer::Miss,
+                Some(found) => {
+                    found.expiry = until(exptime);
+                    Answer::Done
+                }
+            },
+            Verb::Set(exptime, value)
+            | Verb::Add(exptime, value)
+            | Verb::Replace(exptime, value) => {
                 items.insert(at, item(exptime, value));
                 Answer::Done
             }

@@ -39,6 +39,23 @@ pub trait World: Send + Sync {
         limit: u32,
     ) -> impl Future<Output = Answer> + Send;
 
+    /// Sends commands to a node one behind the other without waiting in between, and waits for all answers, at most `limit`
+    /// milliseconds together; there are as many answers as commands, in the same order.
+    fn batch(
+        &self,
+        node: usize,
+        commands: Vec<Command>,
+        limit: u32,
+    ) -> impl Future<Output = Vec<Answer>> + Send {
+        async move {
+            let mut answers = Vec::with_capacity(commands.len());
+            for command in commands {
+                answers.push(self.call(node, command, limit).await);
+            }
+            answers
+        }
+    }
+
     /// The time.
     fn now(&self) -> Timestamp;
 
@@ -68,10 +85,18 @@ pub struct Command {
 pub enum Verb {
     /// `get`.
     Get,
+    /// `gets`: the value and what [`Verb::Cas`] needs.
+    Gets,
     /// `set` with this exptime and value.
     Set(i64, Vec<u8>),
     /// `add`, which an item with the key makes fail.
     Add(i64, Vec<u8>),
+    /// `replace`, which needs an item with the key.
+    Replace(i64, Vec<u8>),
+    /// `cas`, which needs the item to be as it was when it had this cas unique.
+    Cas(i64, Vec<u8>, u64),
+    /// `touch`: a new exptime, and the value stays.
+    Touch(i64),
     /// `delete`.
     Delete,
 }
@@ -81,12 +106,18 @@ pub enum Verb {
 pub enum Answer {
     /// A `get` found this.
     Hit(Vec<u8>),
-    /// A `get` or a `delete` found nothing.
+    /// A `gets` found this, with its cas unique.
+    HitCas(Vec<u8>, u64),
+    /// A `get`, `gets`, `cas`, `touch` or `delete` found nothing.
     Miss,
-    /// A `set`, an `add` or a `delete` did what it says.
+    /// The command did what it says.
     Done,
-    /// An `add` met an item with the key.
+    /// An `add` met an item with the key, or a `replace` none.
     NotStored,
+    /// A `cas` met an item that is not as it was.
+    Exists,
+    /// The value is larger than the node takes; memcached then has no item with the key any more.
+    TooLarge,
     /// No answer: connection refused or cut, too late, or an error of the node. Nothing is known then.
     Failed,
 }

@@ -15,8 +15,12 @@ const VALUE_MAX: usize = 16 << 20;
 pub(super) enum Asked {
     /// A `get` of this key.
     Get(String),
-    /// A `set` or an `add`.
+    /// A `gets` of this key.
+    Gets(String),
+    /// A `set`, `add`, `replace` or `cas`.
     Store,
+    /// A `touch`.
+    Touch,
     /// A `delete`.
     Delete,
 }
@@ -29,8 +33,12 @@ pub(super) struct Broken(String);
 /// Writes a command behind what is there.
 pub(super) fn encode(command: Command, out: &mut Vec<u8>) -> Asked {
     let Command { verb, key } = command;
-    let mut line = |name: &str, exptime: i64, value: &[u8]| {
-        let head = format!("{name} {key} {FLAGS} {exptime} {}\r\n", value.len());
+    let mut line = |name: &str, exptime: i64, value: &[u8], unique: Option<u64>| {
+        let mut head = format!("{name} {key} {FLAGS} {exptime} {}", value.len());
+        if let Some(unique) = unique {
+            head.push_str(&format!(" {unique}"));
+        }
+        head.push_str("\r\n");
         out.reserve(head.len() + value.len() + 2);
         out.extend_from_slice(head.as_bytes());
         out.extend_from_slice(value);
@@ -38,11 +46,21 @@ pub(super) fn encode(command: Command, out: &mut Vec<u8>) -> Asked {
         Asked::Store
     };
     match verb {
-        Verb::Set(exptime, value) => line("set", exptime, &value),
-        Verb::Add(exptime, value) => line("add", exptime, &value),
+        Verb::Set(exptime, value) => line("set", exptime, &value, None),
+        Verb::Add(exptime, value) => line("add", exptime, &value, None),
+        Verb::Replace(exptime, value) => line("replace", exptime, &value, None),
+        Verb::Cas(exptime, value, unique) => line("cas", exptime, &value, Some(unique)),
         Verb::Get => {
             out.extend_from_slice(format!("get {key}\r\n").as_bytes());
             Asked::Get(key)
+        }
+        Verb::Gets => {
+            out.extend_from_slice(format!("gets {key}\r\n").as_bytes());
+            Asked::Gets(key)
+        }
+        Verb::Touch(exptime) => {
+            out.extend_from_slice(format!("touch {key} {exptime}\r\n").as_bytes());
+            Asked::Touch
         }
         Verb::Delete => {
             out.extend_from_slice(format!("delete {key}\r\n").as_bytes());
@@ -62,11 +80,17 @@ pub(super) fn decode(asked: &Asked, input: &[u8]) -> Result<Option<(Answer, usiz
     };
     let (line, used) = (&input[..end], end + 2);
     let answer = match (asked, line) {
-        (Asked::Get(_), b"END") | (Asked::Delete, b"NOT_FOUND") => Answer::Miss,
-        (Asked::Store, b"STORED") | (Asked::Delete, b"DELETED") => Answer::Done,
+        (Asked::Get(_) | Asked::Gets(_), b"END") => Answer::Miss,
+        (Asked::Store | Asked::Touch | Asked::Delete, b"NOT_FOUND") => Answer::Miss,
+        (Asked::Store, b"STORED") | (Asked::Touch, b"TOUCHED") | (Asked::Delete, b"DELETED") => {
+            Answer::Done
+        }
         (Asked::Store, b"NOT_STORED") => Answer::NotStored,
-        (Asked::Get(key), _) if line.starts_with(b"VALUE ") => {
-            return value(key, line, &input[used..])
+        (Asked::Store, b"EXISTS") => Answer::Exists,
+        (Asked::Store, b"SERVER_ERROR object too large for cache") => Answer::TooLarge,
+        (Asked::Get(key) | Asked::Gets(key), _) if line.starts_with(b"VALUE ") => {
+            let unique = matches!(asked, Asked::Gets(_));
+            return value(key, unique, line, &input[used..])
                 .map(|found| found.map(|(answer, more)| (answer, used + more)));
         }
         // Out of memory, say, or too large: the connection goes on.
@@ -77,13 +101,22 @@ pub(super) fn decode(asked: &Asked, input: &[u8]) -> Result<Option<(Answer, usiz
 }
 
 /// The value whose line was read, and how many bytes follow that line.
-fn value(key: &str, line: &[u8], rest: &[u8]) -> Result<Option<(Answer, usize)>, Broken> {
+fn value(
+    key: &str,
+    with_unique: bool,
+    line: &[u8],
+    rest: &[u8],
+) -> Result<Option<(Answer, usize)>, Broken> {
     const END: &[u8] = b"\r\nEND\r\n";
     let text = std::str::from_utf8(line).map_err(|_| broken(line))?;
     let mut words = text.split(' ').skip(1);
     let (found, flags, len) = (words.next(), words.next(), words.next());
     let flags: Option<u32> = flags.and_then(|flags| flags.parse().ok());
     let len: Option<usize> = len.and_then(|len| len.parse().ok());
+    let unique: Option<u64> = words.next().and_then(|unique| unique.parse().ok());
+    if unique.is_some() != with_unique {
+        return Err(broken(line));
+    }
     // Another key would be another browser's session.
     let (Some(flags), Some(len), true) = (flags, len, found == Some(key)) else {
         return Err(broken(line));
@@ -99,10 +132,10 @@ fn value(key: &str, line: &[u8], rest: &[u8]) -> Result<Option<(Answer, usize)>,
         return Err(broken(end));
     }
     // Packed by a msm before 2.0: not to be read here, but there, so it must not count as absent or as damaged.
-    let answer = if flags & COMPRESSED == 0 {
-        Answer::Hit(value.to_vec())
-    } else {
-        Answer::Failed
+    let answer = match unique {
+        _ if flags & COMPRESSED != 0 => Answer::Failed,
+        None => Answer::Hit(value.to_vec()),
+        Some(unique) => Answer::HitCas(value.to_vec(), unique),
     };
     Ok(Some((answer, len + END.len())))
 }
@@ -136,6 +169,20 @@ mod tests {
             "before add ID-n1 0 5 1\r\n\u{1}\r\n"
         );
         assert_eq!(
+            bytes(Verb::Cas(5, vec![1], 77), Asked::Store),
+            "before cas ID-n1 0 5 1 77\r\n\u{1}\r\n"
+        );
+        assert_eq!(
+            bytes(Verb::Replace(5, vec![1]), Asked::Store),
+            "before replace ID-n1 0 5 1\r\n\u{1}\r\n"
+        );
+        let gets = Asked::Gets("ID-n1".into());
+        assert_eq!(bytes(Verb::Gets, gets), "before gets ID-n1\r\n");
+        assert_eq!(
+            bytes(Verb::Touch(60), Asked::Touch),
+            "before touch ID-n1 60\r\n"
+        );
+        assert_eq!(
             bytes(Verb::Delete, Asked::Delete),
             "before delete ID-n1\r\n"
         );
@@ -143,7 +190,7 @@ mod tests {
 
     #[test]
     fn answers_are_read_as_soon_as_they_are_there() {
-        let get = Asked::Get("k".into());
+        let (get, gets) = (Asked::Get("k".into()), Asked::Gets("k".into()));
         for (asked, whole, answer) in [
             (&get, "END\r\n", Answer::Miss),
             (
@@ -163,8 +210,18 @@ mod tests {
             (
                 &Asked::Store,
                 "SERVER_ERROR object too large for cache\r\n",
-                Answer::Failed,
+                Answer::TooLarge,
             ),
+            (&gets, "END\r\n", Answer::Miss),
+            (
+                &gets,
+                "VALUE k 0 1 77\r\nx\r\nEND\r\n",
+                Answer::HitCas(b"x".to_vec(), 77),
+            ),
+            (&Asked::Store, "EXISTS\r\n", Answer::Exists),
+            (&Asked::Store, "NOT_FOUND\r\n", Answer::Miss),
+            (&Asked::Touch, "TOUCHED\r\n", Answer::Done),
+            (&Asked::Touch, "NOT_FOUND\r\n", Answer::Miss),
             (&Asked::Delete, "DELETED\r\n", Answer::Done),
             (&Asked::Delete, "NOT_FOUND\r\n", Answer::Miss),
         ] {
@@ -184,6 +241,8 @@ mod tests {
         for (asked, input) in [
             (&get, "STORED\r\n"),
             (&get, "VALUE other 0 1\r\nx\r\nEND\r\n"),
+            (&get, "VALUE k 0 1 77\r\nx\r\nEND\r\n"),
+            (&Asked::Gets("k".into()), "VALUE k 0 1\r\nx\r\nEND\r\n"),
             (&get, "VALUE k 0 99999999999\r\n"),
             (&get, "VALUE k 0 x\r\n"),
             (&get, "VALUE k 0 1\r\nxy\r\nEND\r\n"),
@@ -198,8 +257,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..100), kind in 0..3) {
-            let asked = [Asked::Get("k".into()), Asked::Store, Asked::Delete][kind as usize].clone();
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..100), kind in 0..5) {
+            let kinds = [Asked::Get("k".into()), Asked::Gets("k".into()), Asked::Store, Asked::Touch, Asked::Delete];
+            let asked = kinds[kind as usize].clone();
             if let Ok(Some((_, used))) = decode(&asked, &bytes) {
                 prop_assert!(used <= bytes.len());
             }
