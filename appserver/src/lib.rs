@@ -84,7 +84,7 @@ pub async fn serve(
             serve_with(manager, listeners, config, clock, shutdown).await
         }
         Mode::Msm | Mode::MsmSticky => {
-            let client = Client::new(&config.msm.memcached_nodes, clock.clone());
+            let client = Client::new(&config.msm, clock.clone());
             let settings = config.clone();
             let manager = |context: &str| {
                 MsmManager::new(settings.msm(context)?, client.clone())

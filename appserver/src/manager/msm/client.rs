@@ -1,40 +1,52 @@
-//! The nodes over TCP, in memcached's text protocol. With `client/` the only files of the mode that know sockets.
+//! The nodes over TCP, in memcached's text or binary protocol. With `client/` the only files of the mode that know sockets.
 //!
 //! ```text
 //!   request on thread 1 ──► queue of thread 1 for n1 ──► link.rs: one connection, commands one behind the other
-//!                      └──► queue of thread 1 for n2 ──► …                     wire.rs: bytes
-//!   request on thread 2 ──► queue of thread 2 for n1 ──► …
+//!                      └──► queue of thread 1 for n2 ──► …          codec.rs ── wire.rs: lines
+//!   request on thread 2 ──► queue of thread 2 for n1 ──► …                └──── binary.rs: packets, login
 //! ```
 //!
 //! Each serving thread has one connection per node, opened when first needed and kept open by a task of that thread's runtime, so
 //! that no command crosses threads: a thousand requests at once share it as spymemcached's do. All contexts of a server share
 //! the connections.
 //!
-//! - The queue has a bound (4096 commands); what does not fit fails at once. A request waits for an answer as long as its command
+//! - The queue has a bound (4096 calls); what does not fit fails at once. A request waits for an answer as long as its command
 //!   may take (`operationTimeout`, `sessionBackupTimeout`), and never for another node.
+//! - A batch is one entry of the queue, one write and one wait. At most 16 commands go together; more go in several batches.
 //! - A connection that breaks fails what was under way. After 2, 4 … 30 seconds it is tried again; meanwhile commands fail at once.
-//!   A node that does not say anything for 5 seconds counts as broken.
+//!   A node that does not say anything for 5 seconds counts as broken, and so does one that refuses `username` and `password`.
 
+pub mod binary;
+mod codec;
 mod link;
-mod wire;
+pub mod memcache_crate;
+pub mod wire;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use self::link::Call;
-use super::node::Nodes;
 use super::protocol::{Answer, Command, World};
+use super::settings::{MemcachedProtocol, MsmSettings};
 use crate::clock::Clock;
 use crate::manager::NodeStatus;
 use crate::session::{Key, Timestamp};
 
-/// At most so many commands of a thread wait for a node.
+/// At most so many calls of a thread wait for a node.
 const QUEUE_MAX: usize = 4096;
+
+/// At most so many commands go together.
+const BATCH_MAX: usize = 16;
+
+/// The largest value that is read: more than a session's attributes can have in Java's form.
+const VALUE_MAX: usize = 16 << 20;
 
 /// The nodes. Cloning is cheap and gives the same connections.
 #[derive(Debug, Clone)]
@@ -54,9 +66,44 @@ struct Peer {
     id: String,
     host: String,
     port: u16,
+    protocol: MemcachedProtocol,
+    login: Option<Credentials>,
     connections: AtomicU64,
     commands: AtomicU64,
     failed: AtomicU64,
+}
+
+/// Who this server is for its nodes.
+#[derive(Clone)]
+struct Credentials {
+    username: String,
+    password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with a password", self.username)
+    }
+}
+
+/// What cannot be the answer: nothing that follows on this connection can be trusted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the node answered what does not belong to the command: {0}")]
+pub struct Broken(String);
+
+impl Broken {
+    /// The beginning of these bytes.
+    fn of(bytes: &[u8]) -> Self {
+        const SHOWN_MAX: usize = 80;
+        let shown = &bytes[..bytes.len().min(SHOWN_MAX)];
+        Self(shown.escape_ascii().to_string())
+    }
+
+    /// A status of the binary protocol, with the node's text.
+    fn status(status: u16, text: &[u8]) -> Self {
+        let Self(text) = Self::of(text);
+        Self(format!("status {status:#04x} {text}"))
+    }
 }
 
 thread_local! {
@@ -65,14 +112,20 @@ thread_local! {
 }
 
 impl Client {
-    /// No connections yet.
-    pub fn new(nodes: &Nodes, clock: Clock) -> Self {
+    /// The nodes, protocol and login of these settings. No connections yet.
+    pub fn new(settings: &MsmSettings, clock: Clock) -> Self {
         static CLIENTS: AtomicU64 = AtomicU64::new(0);
-        let peers = nodes.all().iter().map(|node| {
+        let login = (!settings.username.is_empty()).then(|| Credentials {
+            username: settings.username.clone(),
+            password: settings.password.clone(),
+        });
+        let peers = settings.memcached_nodes.all().iter().map(|node| {
             Arc::new(Peer {
                 id: node.id.clone(),
                 host: node.host.clone(),
                 port: node.port,
+                protocol: settings.memcached_protocol,
+                login: login.clone(),
                 connections: AtomicU64::new(0),
                 commands: AtomicU64::new(0),
                 failed: AtomicU64::new(0),
@@ -98,28 +151,61 @@ impl Client {
             queue.clone()
         })
     }
+
+    fn count_failed(&self, node: usize, answers: &[Answer]) {
+        let failed = answers.iter().filter(|answer| **answer == Answer::Failed);
+        let failed = failed.count() as u64;
+        if failed > 0 {
+            self.0.peers[node]
+                .failed
+                .fetch_add(failed, Ordering::Relaxed);
+        }
+    }
 }
 
 impl World for Client {
     async fn call(&self, node: usize, command: Command, limit: u32) -> Answer {
-        let peer = &self.0.peers[node];
-        peer.commands.fetch_add(1, Ordering::Relaxed);
-        let (answer, answered) = oneshot::channel();
-        let sent = self.queue(node).try_send(Call { command, answer });
-        let limit = Duration::from_millis(limit.into());
+        let end = Instant::now() + Duration::from_millis(limit.into());
+        let (sender, answered) = oneshot::channel();
+        self.0.peers[node].commands.fetch_add(1, Ordering::Relaxed);
+        let sent = self.queue(node).try_send(Call::One(command, sender));
         let answer = match sent {
-            Ok(()) => tokio::time::timeout(limit, answered).await,
+            Ok(()) => timeout_at(end, answered).await,
             Err(_) => Ok(Ok(Answer::Failed)),
         };
-        let answer = match answer {
-            Ok(Ok(answer)) => answer,
-            // The connection broke, or it took too long.
-            Ok(Err(_)) | Err(_) => Answer::Failed,
-        };
-        if answer == Answer::Failed {
-            peer.failed.fetch_add(1, Ordering::Relaxed);
-        }
+        // The connection broke, or it took too long.
+        let answer = answer.ok().and_then(Result::ok);
+        let answer = answer.unwrap_or(Answer::Failed);
+        self.count_failed(node, std::slice::from_ref(&answer));
         answer
+    }
+
+    async fn batch(&self, node: usize, mut commands: Vec<Command>, limit: u32) -> Vec<Answer> {
+        let end = Instant::now() + Duration::from_millis(limit.into());
+        let count = commands.len();
+        let mut answers = Vec::new();
+        while !commands.is_empty() {
+            let rest = commands.split_off(commands.len().min(BATCH_MAX));
+            let (sender, answered) = oneshot::channel();
+            let sent = std::mem::replace(&mut commands, rest);
+            let sent = self.queue(node).try_send(Call::Batch(sent, sender));
+            let Ok(Ok(more)) = (match sent {
+                Ok(()) => timeout_at(end, answered).await,
+                Err(_) => break,
+            }) else {
+                break;
+            };
+            if answers.is_empty() {
+                answers = more;
+            } else {
+                answers.extend(more);
+            }
+        }
+        answers.resize(count, Answer::Failed);
+        let peer = &self.0.peers[node];
+        peer.commands.fetch_add(count as u64, Ordering::Relaxed);
+        self.count_failed(node, &answers);
+        answers
     }
 
     fn now(&self) -> Timestamp {
@@ -131,8 +217,7 @@ impl World for Client {
     }
 
     fn random(&self, below: usize) -> usize {
-        let below = below.max(1) as u64;
-        (Key::random().random_bits() % below) as usize
+        random(below)
     }
 
     fn nodes(&self) -> Vec<NodeStatus> {
@@ -144,5 +229,20 @@ impl World for Client {
             failed: read(&peer.failed),
         });
         figures.collect()
+    }
+}
+
+/// A number below `below`, or 0.
+fn random(below: usize) -> usize {
+    (Key::random().random_bits() % below.max(1) as u64) as usize
+}
+
+/// An exptime where the protocol has no negative numbers for what is gone at once: then a time long gone.
+fn exptime_u32(exptime: i64) -> u32 {
+    /// The largest number of seconds that is relative; one more is a second in the January of 1970.
+    const LONG_GONE: u32 = 60 * 60 * 24 * 30 + 1;
+    match exptime {
+        ..0 => LONG_GONE,
+        later => u32::try_from(later).unwrap_or(u32::MAX),
     }
 }

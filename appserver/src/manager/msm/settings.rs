@@ -244,9 +244,6 @@ impl MsmSettings {
         if !self.username.is_empty() && !binary {
             return wrong("username needs memcachedProtocol = binary".into());
         }
-        if binary {
-            return wrong("memcachedProtocol = binary is not built yet: use text".into());
-        }
         if !self.enabled && !self.sticky {
             return wrong("enabled = false needs sticky = true: without a store no other server would know the session".into());
         }

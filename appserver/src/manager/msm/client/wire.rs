@@ -1,18 +1,16 @@
 //! memcached's text protocol, as far as it is needed: commands to bytes, bytes to answers. Pure. See memcached's `protocol.txt`,
 //! "Storage commands", "Retrieval command", "Deletion" and "Error strings".
 
+use super::{Broken, VALUE_MAX};
 use crate::manager::msm::protocol::{Answer, Command, Verb};
 use crate::manager::msm::{COMPRESSED, FLAGS};
 
 /// The longest first line of an answer: a key, three numbers and words, or an error's text.
 const LINE_MAX: usize = 2048;
 
-/// The largest value that is read: more than a session's attributes can have in Java's form.
-const VALUE_MAX: usize = 16 << 20;
-
 /// What an answer belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Asked {
+pub enum Asked {
     /// A `get` of this key.
     Get(String),
     /// A `gets` of this key.
@@ -25,13 +23,8 @@ pub(super) enum Asked {
     Delete,
 }
 
-/// What cannot be the answer: nothing that follows on this connection can be trusted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the node answered what does not belong to the command: {0}")]
-pub(super) struct Broken(String);
-
 /// Writes a command behind what is there.
-pub(super) fn encode(command: Command, out: &mut Vec<u8>) -> Asked {
+pub fn encode(command: Command, out: &mut Vec<u8>) -> Asked {
     let Command { verb, key } = command;
     let mut line = |name: &str, exptime: i64, value: &[u8], unique: Option<u64>| {
         let mut head = format!("{name} {key} {FLAGS} {exptime} {}", value.len());
@@ -70,10 +63,10 @@ pub(super) fn encode(command: Command, out: &mut Vec<u8>) -> Asked {
 }
 
 /// Reads the answer at the beginning of `input`, and how many bytes it has; `None`: more bytes are needed.
-pub(super) fn decode(asked: &Asked, input: &[u8]) -> Result<Option<(Answer, usize)>, Broken> {
+pub fn decode(asked: &Asked, input: &[u8]) -> Result<Option<(Answer, usize)>, Broken> {
     let Some(end) = input.windows(2).take(LINE_MAX).position(|b| b == b"\r\n") else {
         return if input.len() > LINE_MAX {
-            Err(broken(&input[..LINE_MAX]))
+            Err(Broken::of(&input[..LINE_MAX]))
         } else {
             Ok(None)
         };
@@ -95,7 +88,7 @@ pub(super) fn decode(asked: &Asked, input: &[u8]) -> Result<Option<(Answer, usiz
         }
         // Out of memory, say, or too large: the connection goes on.
         _ if line.starts_with(b"SERVER_ERROR") => Answer::Failed,
-        _ => return Err(broken(line)),
+        _ => return Err(Broken::of(line)),
     };
     Ok(Some((answer, used)))
 }
@@ -108,28 +101,28 @@ fn value(
     rest: &[u8],
 ) -> Result<Option<(Answer, usize)>, Broken> {
     const END: &[u8] = b"\r\nEND\r\n";
-    let text = std::str::from_utf8(line).map_err(|_| broken(line))?;
+    let text = std::str::from_utf8(line).map_err(|_| Broken::of(line))?;
     let mut words = text.split(' ').skip(1);
     let (found, flags, len) = (words.next(), words.next(), words.next());
     let flags: Option<u32> = flags.and_then(|flags| flags.parse().ok());
     let len: Option<usize> = len.and_then(|len| len.parse().ok());
     let unique: Option<u64> = words.next().and_then(|unique| unique.parse().ok());
     if unique.is_some() != with_unique {
-        return Err(broken(line));
+        return Err(Broken::of(line));
     }
     // Another key would be another browser's session.
     let (Some(flags), Some(len), true) = (flags, len, found == Some(key)) else {
-        return Err(broken(line));
+        return Err(Broken::of(line));
     };
     if len > VALUE_MAX {
-        return Err(broken(line));
+        return Err(Broken::of(line));
     }
     let Some(value) = rest.get(..len + END.len()) else {
         return Ok(None);
     };
     let (value, end) = value.split_at(len);
     if end != END {
-        return Err(broken(end));
+        return Err(Broken::of(end));
     }
     // Packed by a msm before 2.0: not to be read here, but there, so it must not count as absent or as damaged.
     let answer = match unique {
@@ -138,12 +131,6 @@ fn value(
         Some(unique) => Answer::HitCas(value.to_vec(), unique),
     };
     Ok(Some((answer, len + END.len())))
-}
-
-fn broken(bytes: &[u8]) -> Broken {
-    const SHOWN_MAX: usize = 80;
-    let shown = &bytes[..bytes.len().min(SHOWN_MAX)];
-    Broken(shown.escape_ascii().to_string())
 }
 
 #[cfg(test)]
