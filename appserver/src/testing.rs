@@ -7,6 +7,8 @@
 //! The cases are the manager's contract, one sentence each. A room that says of itself that some of them are different names
 //! those that hold: `manager_suite!(@cases |limits| …; a_new_id_replaces_the_old …)`.
 
+pub mod tap;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
