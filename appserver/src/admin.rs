@@ -1,5 +1,7 @@
 //! The admin port: liveness, readiness, state and metrics, away from the port that clients reach.
 
+pub(crate) mod msm;
+
 use std::sync::Arc;
 
 use axum::Router;

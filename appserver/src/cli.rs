@@ -292,7 +292,7 @@ pub const PROGRAM: Program = Program {
             "memcached_protocol",
             Kind::Text,
             "PROTOCOL",
-            "text [default: text]",
+            "text or binary [default: text]",
         )
         .at("msm.memcachedProtocol")
         .group(MSM),
@@ -300,7 +300,7 @@ pub const PROGRAM: Program = Program {
             "msm_username",
             Kind::Text,
             "NAME",
-            "For the binary protocol [default: none]",
+            "For nodes with SASL, binary only [default: none]",
         )
         .at("msm.username")
         .group(MSM),
@@ -308,7 +308,7 @@ pub const PROGRAM: Program = Program {
             "msm_password",
             Kind::Secret,
             "PASSWORD",
-            "For the binary protocol [default: none]",
+            "For nodes with SASL, binary only [default: none]",
         )
         .at("msm.password")
         .group(MSM),

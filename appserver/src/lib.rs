@@ -1,7 +1,7 @@
 //! An application server with sessions: Tomcat's role in the lab, and a session library for any axum application.
 //!
 //! ```text
-//!             server.rs, server/connection.rs        threads, connections, drain         admin.rs, status.rs
+//!             server.rs, server/connection.rs        threads, connections, drain         admin.rs, admin/msm.rs, status.rs
 //!                        │ request.rs: path parameters, host, trusted proxies            access_log.rs
 //!                        ▼
 //!   app.rs   routes per context ─► app/{api,people}.rs, pages.rs + templates/, params.rs, site.rs
@@ -53,7 +53,7 @@ pub use attach::{Attach, Sessions};
 pub use clock::Clock;
 pub use config::{Config, Mode};
 pub use manager::Manager;
-use manager::msm::client::Client;
+use manager::msm::client::{Client, Health};
 pub use manager::msm::sessions::{MsmConfig, MsmManager};
 pub use manager::standard::{StandardConfig, StandardManager};
 pub use session::{Session, Value};
@@ -81,7 +81,8 @@ pub async fn serve(
         Mode::RoundRobin | Mode::IpHash | Mode::SessionSticky => {
             let standard = config.standard()?;
             let manager = |_context: &str| Ok(StandardManager::new(standard.clone()));
-            serve_with(manager, listeners, config, clock, shutdown).await
+            let more = |_: &[(String, Arc<StandardManager>)]| axum::Router::new();
+            serve_with(manager, more, listeners, config, clock, shutdown).await
         }
         Mode::Msm | Mode::MsmSticky => {
             let client = Client::new(&config.msm, clock.clone());
@@ -90,14 +91,24 @@ pub async fn serve(
                 MsmManager::new(settings.msm(context)?, client.clone())
                     .map_err(|error| Failure::Usage(format!("msm: {error}")))
             };
-            serve_with(manager, listeners, config, clock, shutdown).await
+            let health = Health::new(&config.msm, &client);
+            let asked = health.clone();
+            let more = move |managers: &[(String, Arc<MsmManager<Client>>)]| {
+                let managers = managers.iter().map(|(_, manager)| Arc::clone(manager));
+                admin::msm::routes(managers.collect(), asked)
+            };
+            let check = tokio::spawn(async move { health.log().await });
+            let served = serve_with(manager, more, listeners, config, clock, shutdown).await;
+            check.abort();
+            served
         }
     }
 }
 
-/// [`serve`] with sessions kept by what `manager` makes for each context.
+/// [`serve`] with sessions kept by what `manager` makes for each context, and `more` routes for the admin port.
 async fn serve_with<M: Manager>(
     manager: impl Fn(&str) -> Result<M, Failure>,
+    more: impl FnOnce(&[(String, Arc<M>)]) -> axum::Router,
     listeners: Listeners,
     config: Config,
     clock: Clock,
@@ -128,7 +139,7 @@ async fn serve_with<M: Manager>(
         let ask = status_of(&config, &managers, &serving, Arc::clone(&ready));
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|e| Failure::environment("cannot serve the admin port", e))?;
-        let serve = axum::serve(listener, admin::routes(ask));
+        let serve = axum::serve(listener, admin::routes(ask).merge(more(&managers)));
         let finish = finish.clone();
         beside.spawn(async move {
             let ended = serve.with_graceful_shutdown(finish.cancelled_owned()).await;

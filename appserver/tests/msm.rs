@@ -349,8 +349,8 @@ fn wrong_settings_are_refused_by_name() {
         ("behaviour = 'better'", "behaviour"),
         ("behaviour = 'safe'", "not built yet: use msm"),
         (
-            "memcachedProtocol = 'binary'",
-            "memcachedProtocol = binary is not built yet: use text",
+            "memcachedProtocol = 'binary'\nusername = 'a\\u0000b'\npassword = 'p'",
+            "no zero byte",
         ),
     ] {
         let refused = settings(toml).expect_err(toml);

@@ -29,11 +29,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use self::link::Call;
-use super::protocol::{Answer, Command, World};
+use self::memcache_crate::MetaClient;
+use super::protocol::{Answer, Command, Verb, World};
 use super::settings::{MemcachedProtocol, MsmSettings};
 use crate::clock::Clock;
 use crate::manager::NodeStatus;
@@ -104,6 +107,36 @@ impl Broken {
         let Self(text) = Self::of(text);
         Self(format!("status {status:#04x} {text}"))
     }
+}
+
+/// Asks nodes whether they answer, for the operator: on connections of its own, so that the answer is not one of a connection
+/// that works or of one that waits to be tried again; with the binary protocol on those of the requests.
+#[derive(Debug, Clone)]
+pub struct Health(Arc<Asker>);
+
+#[derive(Debug)]
+struct Asker {
+    ids: Vec<String>,
+    limit: u32,
+    by: By,
+}
+
+#[derive(Debug)]
+enum By {
+    Meta(MetaClient),
+    Link(Client),
+}
+
+/// Whether a node answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeHealth {
+    /// Its id in `memcachedNodes`.
+    pub node: String,
+    /// Whether it answered in `operationTimeout`.
+    pub answers: bool,
+    /// If not, why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 thread_local! {
@@ -229,6 +262,70 @@ impl World for Client {
             failed: read(&peer.failed),
         });
         figures.collect()
+    }
+}
+
+impl Health {
+    /// For the nodes of these settings, which `client` uses.
+    pub fn new(settings: &MsmSettings, client: &Client) -> Self {
+        let nodes = &settings.memcached_nodes;
+        Self(Arc::new(Asker {
+            ids: nodes.all().iter().map(|node| node.id.clone()).collect(),
+            limit: settings.operation_timeout,
+            by: match settings.memcached_protocol {
+                MemcachedProtocol::Text => By::Meta(MetaClient::new(nodes, client.0.clock.clone())),
+                MemcachedProtocol::Binary => By::Link(client.clone()),
+            },
+        }))
+    }
+
+    /// Asks all nodes at the same time; in the order of `memcachedNodes`.
+    pub async fn ask(&self) -> Vec<NodeHealth> {
+        let mut asking = JoinSet::new();
+        for node in 0..self.0.ids.len() {
+            let asker = Arc::clone(&self.0);
+            asking.spawn(async move { (node, asker.ask(node).await) });
+        }
+        let mut all = asking.join_all().await;
+        all.sort_unstable_by_key(|(node, _)| *node);
+        let told = all.into_iter().map(|(node, answer)| NodeHealth {
+            node: self.0.ids[node].clone(),
+            answers: answer.is_ok(),
+            error: answer.err(),
+        });
+        told.collect()
+    }
+
+    /// Asks all nodes and logs what they answer, so that a wrong address shows at the start and not with the first session.
+    pub async fn log(&self) {
+        for told in self.ask().await {
+            match told.error {
+                None => tracing::info!(node = told.node, "store node answers"),
+                Some(error) => tracing::warn!(
+                    node = told.node,
+                    error,
+                    "store node does not answer; sessions go to the others until it does"
+                ),
+            }
+        }
+    }
+}
+
+impl Asker {
+    async fn ask(&self, node: usize) -> Result<(), String> {
+        match &self.by {
+            By::Meta(client) => client.noop(node, self.limit).await,
+            By::Link(client) => {
+                let command = Command {
+                    verb: Verb::Get,
+                    key: format!("ping-{}", self.ids[node]),
+                };
+                match client.call(node, command, self.limit).await {
+                    Answer::Failed => Err("no answer; the log tells why".into()),
+                    _ => Ok(()),
+                }
+            }
+        }
     }
 }
 

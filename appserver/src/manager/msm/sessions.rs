@@ -118,7 +118,33 @@ impl<W: World + 'static> MsmManager<W> {
     pub fn in_use(&self) -> usize {
         self.0.in_use.len()
     }
+
+    /// Whether the nodes are used: msm's `enabled`.
+    pub fn is_enabled(&self) -> bool {
+        match &self.0.exchange {
+            Exchange::NonSticky(_) => true,
+            Exchange::Sticky(exchange) => exchange.is_enabled(),
+        }
+    }
+
+    /// Uses the nodes from now on, or does not. What was not stored meanwhile is stored by the next request that uses it.
+    pub fn enable(&self, enabled: bool) -> Result<(), NotSticky> {
+        match &self.0.exchange {
+            Exchange::NonSticky(_) => Err(NotSticky),
+            Exchange::Sticky(exchange) => {
+                exchange.enable(enabled);
+                Ok(())
+            }
+        }
+    }
 }
+
+/// Without their nodes non-sticky sessions would be nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "enabled can be switched with sticky = true only: without a store no server would know the session"
+)]
+pub struct NotSticky;
 
 impl<W: World + 'static> Manager for MsmManager<W> {
     const READS_REQUESTS: bool = true;

@@ -21,6 +21,9 @@ const WAIT_MAX: u32 = 60_000;
 /// The largest number of threads, and so of writes under way at once.
 const THREADS_MAX: u16 = 1024;
 
+/// The longest name and password: SASL PLAIN's own limit.
+const LOGIN_MAX: usize = 255;
+
 /// The attributes of msm's `<Manager>` element, and `behaviour`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -240,6 +243,13 @@ impl MsmSettings {
         let binary = self.memcached_protocol == MemcachedProtocol::Binary;
         if self.username.is_empty() != self.password.is_empty() {
             return wrong("username and password belong together: set both or none".into());
+        }
+        for (name, text) in [("username", &self.username), ("password", &self.password)] {
+            if text.len() > LOGIN_MAX || text.contains('\0') {
+                return wrong(format!(
+                    "{name}: use at most {LOGIN_MAX} bytes, and no zero byte, which ends it in SASL"
+                ));
+            }
         }
         if !self.username.is_empty() && !binary {
             return wrong("username needs memcachedProtocol = binary".into());

@@ -40,6 +40,11 @@ impl<W: World> Sticky<W> {
         self.nodes.enabled.store(enabled, Ordering::Relaxed);
     }
 
+    /// Whether the nodes are used.
+    pub fn is_enabled(&self) -> bool {
+        self.nodes.enabled.load(Ordering::Relaxed)
+    }
+
     /// A new session on a random node that is up and for everyday use, else on a failover node, else on none. `interval` is in
     /// seconds. Nothing is stored yet.
     pub async fn create(&self, interval: i32) -> Held {
