@@ -1,8 +1,11 @@
 //! What msm keeps in its nodes: settings under its names, and records that a real msm stored.
 
 use appserver::manager::msm::attributes::{self, AttributesError};
+use appserver::manager::msm::key::{self, Kind};
+use appserver::manager::msm::prefix::{KeyPrefix, PrefixRule};
 use appserver::manager::msm::record::{LogIn, Record, RecordError};
 use appserver::manager::msm::settings::{Behaviour, LockingMode, MsmSettings};
+use appserver::manager::msm::validity::Validity;
 use appserver::session::attributes::Attributes;
 use appserver::session::{Foreign, Timestamp, Value};
 use proptest::prelude::*;
@@ -70,6 +73,34 @@ fn records_of_msm_are_read_and_written_back_the_same() {
         assert_eq!(attributes, of(pairs));
         let again = attributes::encode(&attributes, |_| true).expect("plain");
         assert_eq!(again, record.attributes);
+    }
+}
+
+#[test]
+fn the_four_items_of_a_session_are_those_that_msm_stored() {
+    const ID: &str = "305E1D6617776A0C392344607A175FF8-n1";
+    const VALIDITY: &str = "00000708000001a2058c0f1c000001a2058c0f1e";
+    for (kind, name, value) in [
+        (Kind::Session, ID.to_owned(), CREATED),
+        (Kind::Validity, format!("validity:{ID}"), VALIDITY),
+        (Kind::Backup, format!("bak:{ID}"), CREATED),
+        (Kind::BackupValidity, format!("bak:validity:{ID}"), VALIDITY),
+    ] {
+        let prefix = KeyPrefix::default();
+        let (found, id) = key::parse(name.as_bytes(), &prefix).expect("a key of msm");
+        let id = id.confirmed().expect("an id of msm");
+        assert_eq!((found, id.to_string().as_str()), (kind, ID));
+        assert_eq!(key::key(kind, &prefix, id), name);
+        let stored = bytes(value);
+        let written = match Validity::decode(&stored) {
+            Some(validity) => validity.encode().to_vec(),
+            None => {
+                let record = Record::decode(&stored).expect("a record of msm");
+                assert_eq!(record.id, ID);
+                record.encode().expect("as it was")
+            }
+        };
+        assert_eq!(written, stored, "{name}");
     }
 }
 
@@ -215,6 +246,23 @@ proptest! {
     }
 
     #[test]
+    fn any_validity_comes_back(interval: i32, last in 0u64..1 << 62, this in 0u64..1 << 62) {
+        let (last_accessed, this_accessed) = (Timestamp(last), Timestamp(this));
+        let validity = Validity { interval, last_accessed, this_accessed };
+        prop_assert_eq!(Validity::decode(&validity.encode()), Some(validity));
+    }
+
+    #[test]
+    fn any_key_comes_back(id in "[0-9A-F]{32}(-[a-z0-9]{1,9})?(\\.[a-zA-Z0-9]{1,9})?", kind in 0usize..5, prefix in prop::option::of("[a-z]{1,9}")) {
+        let rule = prefix.map_or_else(PrefixRule::default, |text| format!("static:{text}").parse().expect("a rule"));
+        let (kind, prefix) = (Kind::ALL[kind], rule.prefix("localhost", "/jsp"));
+        let name = key::key(kind, &prefix, &id);
+        let (found, asked) = key::parse(name.as_bytes(), &prefix).expect("a key");
+        let again = asked.confirmed().expect("an id").to_string();
+        prop_assert_eq!((found, again), (kind, id));
+    }
+
+    #[test]
     fn any_record_comes_back(interval: i32, times in prop::array::uniform4(0u64..1 << 62), new: bool, id in "[0-9A-F]{32}(-n1)?", log_in in 0usize..5, parts in prop::array::uniform4(prop::collection::vec(any::<u8>(), 0..50))) {
         let record = Record {
             created: Timestamp(times[0]),
@@ -349,7 +397,7 @@ fn wrong_settings_are_refused_by_name() {
         ("behaviour = 'better'", "behaviour"),
         ("behaviour = 'safe'", "not built yet: use msm"),
         (
-            "memcachedProtocol = 'binary'\nusername = 'a\\u0000b'\npassword = 'p'",
+            "memcachedProtocol = 'binary'\nusername = \"a\\u0000b\"\npassword = 'p'",
             "no zero byte",
         ),
     ] {

@@ -212,3 +212,205 @@ pub fn login_answer(asked: &Asked, input: &[u8]) -> Result<Option<(Login, usize)
     };
     Ok(Some((login, used)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Asked, HEADER, Login, decode, encode, login, login_answer};
+    use crate::manager::msm::protocol::{Answer, Command, Verb};
+    use proptest::prelude::*;
+
+    fn asked(verb: Verb) -> (Asked, Vec<u8>) {
+        let (key, mut out) = ("ID-n1".to_owned(), Vec::new());
+        let asked = encode(Command { verb, key }, 0x0102_0304, &mut out);
+        (asked, out)
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// A packet that answers what was asked.
+    fn answer(asked: &Asked, status: u16, cas: u64, extras: &[u8], value: &[u8]) -> Vec<u8> {
+        let body = (extras.len() + value.len()) as u32;
+        let head = [0x81, asked.opcode as u8, 0, 0, extras.len() as u8, 0];
+        let mut packet = head.to_vec();
+        packet.extend_from_slice(&status.to_be_bytes());
+        packet.extend_from_slice(&body.to_be_bytes());
+        packet.extend_from_slice(&asked.opaque.to_be_bytes());
+        packet.extend_from_slice(&cas.to_be_bytes());
+        [&packet, extras, value].concat()
+    }
+
+    #[test]
+    fn commands_are_those_of_the_binary_protocol() {
+        // Magic, opcode, lengths of key and extras, type, reserved; length of the body; number; cas. Then extras, key, value.
+        let key = "49442d6e31";
+        for (verb, head, body) in [
+            (
+                Verb::Get,
+                "8000000500000000 00000005 01020304 0000000000000000",
+                "",
+            ),
+            (
+                Verb::Gets,
+                "8000000500000000 00000005 01020304 0000000000000000",
+                "",
+            ),
+            (
+                Verb::Set(3600, b"ab".to_vec()),
+                "8001000508000000 0000000f 01020304 0000000000000000 00000000 00000e10",
+                "6162",
+            ),
+            (
+                Verb::Set(-1, Vec::new()),
+                "8001000508000000 0000000d 01020304 0000000000000000 00000000 00278d01",
+                "",
+            ),
+            (
+                Verb::Add(0, vec![1]),
+                "8002000508000000 0000000e 01020304 0000000000000000 00000000 00000000",
+                "01",
+            ),
+            (
+                Verb::Replace(5, vec![1]),
+                "8003000508000000 0000000e 01020304 0000000000000000 00000000 00000005",
+                "01",
+            ),
+            (
+                Verb::Cas(5, vec![1], 77),
+                "8001000508000000 0000000e 01020304 000000000000004d 00000000 00000005",
+                "01",
+            ),
+            (
+                Verb::Cas(5, vec![1], 0),
+                "8001000508000000 0000000e 01020304 ffffffffffffffff 00000000 00000005",
+                "01",
+            ),
+            (
+                Verb::Touch(60),
+                "801c000504000000 00000009 01020304 0000000000000000 0000003c",
+                "",
+            ),
+            (
+                Verb::Delete,
+                "8004000500000000 00000005 01020304 0000000000000000",
+                "",
+            ),
+        ] {
+            let what = format!("{verb:?}");
+            let expected = format!("{}{key}{body}", head.replace(' ', ""));
+            assert_eq!(hex(&asked(verb).1), expected, "{what}");
+        }
+        let mut out = Vec::new();
+        login("u", "pw", 1, &mut out);
+        let expected = format!("8021000500000000{:08x}00000001{:016x}", 10, 0);
+        assert_eq!(hex(&out[..HEADER]), expected);
+        assert_eq!(&out[HEADER..], b"PLAIN\0u\0pw");
+    }
+
+    #[test]
+    fn answers_are_read_as_soon_as_they_are_there() {
+        let [flags, packed] = [[0, 0, 8, 0], [0, 0, 8, 2]];
+        let set = || Verb::Set(0, Vec::new());
+        let cas = || Verb::Cas(0, Vec::new(), 7);
+        let add = || Verb::Add(0, Vec::new());
+        for (verb, status, extras, value, expected) in [
+            (
+                Verb::Get,
+                0,
+                &flags[..],
+                &b"a\r\nb"[..],
+                Answer::Hit(b"a\r\nb".to_vec()),
+            ),
+            (Verb::Gets, 0, &flags, b"", Answer::HitCas(Vec::new(), 77)),
+            (Verb::Get, 0, &packed, b"x", Answer::Failed),
+            (Verb::Get, 1, b"", b"Not found", Answer::Miss),
+            (set(), 0, b"", b"", Answer::Done),
+            (set(), 3, b"", b"Too large.", Answer::TooLarge),
+            (set(), 0x82, b"", b"Out of memory", Answer::Failed),
+            (add(), 2, b"", b"Data exists for key.", Answer::NotStored),
+            (
+                Verb::Replace(0, Vec::new()),
+                1,
+                b"",
+                b"Not found",
+                Answer::NotStored,
+            ),
+            (cas(), 0, b"", b"", Answer::Done),
+            (cas(), 1, b"", b"Not found", Answer::Miss),
+            (cas(), 2, b"", b"Data exists for key.", Answer::Exists),
+            (Verb::Touch(1), 0, &flags, b"", Answer::Done),
+            (Verb::Touch(1), 1, b"", b"Not found", Answer::Miss),
+            (Verb::Delete, 0, b"", b"", Answer::Done),
+            (Verb::Delete, 1, b"", b"Not found", Answer::Miss),
+        ] {
+            let what = format!("{verb:?} {status}");
+            let (asked, _) = asked(verb);
+            let whole = answer(&asked, status, 77, extras, value);
+            for cut in 0..whole.len() {
+                assert_eq!(decode(&asked, &whole[..cut]), Ok(None), "{what}");
+            }
+            let with_next = [&whole[..], &[0x81, 0]].concat();
+            let read = decode(&asked, &with_next);
+            assert_eq!(read, Ok(Some((expected, whole.len()))), "{what}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_something_else_ends_the_connection() {
+        let (get, _) = asked(Verb::Get);
+        let well = answer(&get, 0, 0, &[0; 4], b"x");
+        let change = |at: usize, byte: u8| {
+            let mut packet = well.clone();
+            packet[at] = byte;
+            packet
+        };
+        for wrong in [
+            change(0, 0x80),
+            change(1, 1),
+            // A key longer than the body, a body of 16 MiB and more, another number.
+            change(3, 6),
+            change(8, 2),
+            change(15, 9),
+            answer(&get, 0, 0, &[0; 3], b"x"),
+            answer(&get, 2, 0, b"", b""),
+            answer(&get, 3, 0, b"", b""),
+            answer(&get, 4, 0, b"", b"Invalid arguments"),
+            answer(&get, 0x20, 0, b"", b"Auth failure."),
+            answer(&get, 0x81, 0, b"", b"Unknown command"),
+            b"ERROR\r\n".to_vec(),
+        ] {
+            assert!(decode(&get, &wrong).is_err(), "{}", hex(&wrong));
+        }
+    }
+
+    #[test]
+    fn a_login_is_accepted_or_refused_with_what_to_do() {
+        let asked = login("u", "pw", 1, &mut Vec::new());
+        let said = |status| {
+            let packet = answer(&asked, status, 0, b"", b"text");
+            for cut in 0..packet.len() {
+                assert_eq!(login_answer(&asked, &packet[..cut]), Ok(None));
+            }
+            login_answer(&asked, &packet).map(|said| said.expect("whole").0)
+        };
+        assert_eq!(said(0), Ok(Login::Accepted));
+        for status in [0x20, 0x21, 0x81] {
+            assert!(matches!(said(status), Ok(Login::Refused(_))));
+        }
+        let odd = said(4).expect_err("no answer to a login").to_string();
+        assert!(odd.contains("0x04 text"), "{odd}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            for verb in [Verb::Get, Verb::Set(0, Vec::new()), Verb::Touch(0), Verb::Delete] {
+                let (asked, _) = asked(verb);
+                if let Ok(Some((_, used))) = decode(&asked, &bytes) {
+                    prop_assert!(used <= bytes.len());
+                }
+            }
+        }
+    }
+}
