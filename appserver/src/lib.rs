@@ -14,6 +14,7 @@
 //!     manager/msm.rs, msm/         in memcached nodes, as memcached-session-manager keeps them
 //!
 //!   java.rs, java/                 Java's object streams, for sessions that Java servers share; pure
+//!   testing.rs, testing/           the suite of all managers; a relay that tells what a memcached is asked
 //! ```
 //!
 //! What each part does not know: `session` knows no manager and no request, `manager` knows no request, handlers know no

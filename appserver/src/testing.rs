@@ -1,4 +1,6 @@
-//! The suite that every [`Manager`] passes, whatever it does besides. A room's test file has one line:
+//! For tests, here and in programs that play with servers: what passed between a server and its memcacheds is told by [`tap`].
+//!
+//! And the suite that every [`Manager`] passes, whatever it does besides. A room's test file has one line:
 //!
 //! ```text
 //!   appserver::manager_suite!(|limits| StandardManager::new(…));

@@ -8,7 +8,7 @@
 //!   validity.rs                                       the small record beside it
 //!   protocol.rs, protocol/                            which commands a request causes
 //!   sessions.rs ── in_use.rs                          the manager: sessions that requests hold, and when they are stored
-//!   client.rs, client/                                the nodes over TCP
+//!   client.rs, client/                                the nodes over TCP, in lines or packets; their health
 //! ```
 //!
 //! What is stored for session `ID-n1` of a context with an interval of 1800 seconds:

@@ -4,7 +4,12 @@
 //!   request on thread 1 ──► queue of thread 1 for n1 ──► link.rs: one connection, commands one behind the other
 //!                      └──► queue of thread 1 for n2 ──► …          codec.rs ── wire.rs: lines
 //!   request on thread 2 ──► queue of thread 2 for n1 ──► …                └──── binary.rs: packets, login
+//!
+//!   operator ──► Health ──► memcache_crate.rs: another client, connections of its own
 //! ```
+//!
+//! Two clients implement [`World`], and this file alone says which is used where: [`Client`] for the requests, since it is the
+//! faster when many ask at once, and [`memcache_crate::MetaClient`] for the health of nodes. One suite tries both.
 //!
 //! Each serving thread has one connection per node, opened when first needed and kept open by a task of that thread's runtime, so
 //! that no command crosses threads: a thousand requests at once share it as spymemcached's do. All contexts of a server share
