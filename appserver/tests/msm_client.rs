@@ -468,4 +468,11 @@ async fn a_node_tells_whether_it_answers() {
     assert_eq!(client.noop(0, LONG).await, Ok(()));
     node.kill();
     assert!(client.noop(0, LONG).await.is_err());
+    let old = fake(|_, stream| {
+        let mut lines = BufReader::new(&stream).lines();
+        while let Some(Ok(_)) = lines.next() {
+            let _ = (&stream).write_all(b"ERROR\r\n");
+        }
+    });
+    assert_eq!(memcache_crate(&[old]).noop(0, LONG).await, Ok(()));
 }

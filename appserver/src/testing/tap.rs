@@ -8,8 +8,8 @@
 //!              Recorder, one per connection       delete ID-n1=(no reply)
 //! ```
 //!
-//! The recorder has no I/O. It keeps lines and counts, never values, so it costs a few hundred bytes and never reads behind:
-//! what is no memcached text is passed over and said to be so.
+//! The recorder has no I/O. It keeps lines and counts, never values, so it costs a few hundred bytes. Of a connection in
+//! the binary protocol it tells nothing.
 
 pub mod socket;
 
@@ -23,6 +23,9 @@ const LINE_MAX: usize = 2048;
 
 /// So many commands may wait for their answer; a client that asks for more is no longer recorded.
 const WAITING_MAX: usize = 4096;
+
+/// How each packet of the binary protocol begins.
+const BINARY: u8 = 0x80;
 
 /// A command and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +67,9 @@ pub struct Recorder {
     waiting: VecDeque<Exchange>,
     /// Values of the retrieval that is being answered.
     hits: Vec<String>,
-    /// Whether too much was asked at once.
+    /// Whether anything was asked.
+    begun: bool,
+    /// Whether nothing is told any more: the protocol is another, or too much was asked at once.
     lost: bool,
 }
 
@@ -76,6 +81,13 @@ impl Recorder {
 
     /// The client sent these bytes. They are to be told before they are passed on, so that no answer comes first.
     pub fn asked(&mut self, bytes: &[u8]) {
+        if !self.begun && !bytes.is_empty() {
+            self.begun = true;
+            self.lost = bytes[0] == BINARY;
+        }
+        if self.lost {
+            return;
+        }
         let (waiting, lost) = (&mut self.waiting, &mut self.lost);
         self.asked.read(bytes, |line| {
             let (exchange, data) = command(line);
@@ -91,8 +103,10 @@ impl Recorder {
     /// The node sent these bytes: the commands that are answered with them, in their order.
     pub fn answered(&mut self, bytes: &[u8]) -> Vec<Exchange> {
         let mut complete = Vec::new();
+        if self.lost {
+            return complete;
+        }
         let (waiting, hits) = (&mut self.waiting, &mut self.hits);
-        let lost = self.lost;
         self.answered.read(bytes, |line| {
             if let Some(words) = line.strip_prefix("VALUE ") {
                 let mut words = words.split(' ').skip(1);
@@ -101,9 +115,6 @@ impl Recorder {
                     hits.push(format!("hit({flags},{len})"));
                 }
                 return data_of(len);
-            }
-            if lost {
-                return None;
             }
             if let Some(mut exchange) = waiting.pop_front() {
                 exchange.result = match line {
@@ -121,7 +132,10 @@ impl Recorder {
 
     /// The connection ended: the commands that will have no answer.
     pub fn ended(&mut self) -> Vec<Exchange> {
-        let waiting = std::mem::take(&mut self.waiting);
+        let mut waiting = std::mem::take(&mut self.waiting);
+        if self.lost {
+            waiting.clear();
+        }
         let unanswered = waiting.into_iter().map(|exchange| Exchange {
             result: NO_REPLY.into(),
             ..exchange
@@ -227,6 +241,12 @@ mod tests {
         for part in 1..ASKED.len() {
             assert_eq!(lines(ASKED, ANSWERED, part), LINES);
         }
+    }
+
+    #[test]
+    fn of_packets_nothing_is_told() {
+        let packet = [&[0x80; 24][..], b"\r\nget k\r\n"].concat();
+        assert!(lines(&packet, b"END\r\n", 5).is_empty());
     }
 
     proptest! {

@@ -61,7 +61,10 @@ impl Tapped {
         let lines = |tap: &Tap| {
             assert_eq!(tap.left_out(), 0);
             let recorded = tap.take().into_iter();
-            let asked = recorded.filter(|recorded| !recorded.exchange.key.contains("ping-"));
+            let asked = recorded.filter(|recorded| {
+                let exchange = &recorded.exchange;
+                exchange.verb != "mn" && !exchange.key.contains("ping-")
+            });
             asked
                 .map(|recorded| recorded.exchange.to_string())
                 .collect()

@@ -52,29 +52,31 @@ pub enum Login {
 pub fn encode(command: Command, opaque: u32, out: &mut Vec<u8>) -> Asked {
     let Command { verb, key } = command;
     let key = key.as_bytes();
-    let stored = |exptime| {
-        let [flags, expiry] = [FLAGS, exptime_u32(exptime)].map(u32::to_be_bytes);
-        [flags, expiry].concat()
-    };
     let unique = matches!(verb, Verb::Gets | Verb::Cas(..));
-    let (opcode, extras, value, cas) = match verb {
-        Verb::Get | Verb::Gets => (Opcode::Get, Vec::new(), Vec::new(), None),
-        Verb::Set(exptime, value) => (Opcode::Set, stored(exptime), value, None),
-        Verb::Add(exptime, value) => (Opcode::Add, stored(exptime), value, None),
-        Verb::Replace(exptime, value) => (Opcode::Replace, stored(exptime), value, None),
-        Verb::Cas(exptime, value, cas) => (Opcode::Set, stored(exptime), value, Some(cas)),
-        Verb::Touch(exptime) => {
-            let extras = exptime_u32(exptime).to_be_bytes().to_vec();
-            (Opcode::Touch, extras, Vec::new(), None)
-        }
-        Verb::Delete => (Opcode::Delete, Vec::new(), Vec::new(), None),
+    let (opcode, exptime, value, cas) = match verb {
+        Verb::Get | Verb::Gets => (Opcode::Get, None, Vec::new(), None),
+        Verb::Set(exptime, value) => (Opcode::Set, Some(exptime), value, None),
+        Verb::Add(exptime, value) => (Opcode::Add, Some(exptime), value, None),
+        Verb::Replace(exptime, value) => (Opcode::Replace, Some(exptime), value, None),
+        Verb::Cas(exptime, value, cas) => (Opcode::Set, Some(exptime), value, Some(cas)),
+        Verb::Touch(exptime) => (Opcode::Touch, Some(exptime), Vec::new(), None),
+        Verb::Delete => (Opcode::Delete, None, Vec::new(), None),
+    };
+    let mut extras = [0; 8];
+    let (flags, expiry) = extras.split_at_mut(4);
+    flags.copy_from_slice(&FLAGS.to_be_bytes());
+    expiry.copy_from_slice(&exptime_u32(exptime.unwrap_or(0)).to_be_bytes());
+    let extras = match (opcode, exptime) {
+        (_, None) => &extras[..0],
+        (Opcode::Touch, Some(_)) => &extras[4..],
+        (_, Some(_)) => &extras[..],
     };
     let condition = match cas {
         None => 0,
         Some(0) => u64::MAX,
         Some(cas) => cas,
     };
-    packet(opcode, opaque, condition, &extras, key, &value, out);
+    packet(opcode, opaque, condition, extras, key, &value, out);
     Asked {
         opcode,
         opaque,

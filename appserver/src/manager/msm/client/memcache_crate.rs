@@ -74,7 +74,9 @@ impl MetaClient {
         let asked = async { peer.client().await?.noop().await };
         let answered = timeout(Duration::from_millis(limit.into()), asked).await;
         let result = match answered {
-            Ok(answer) => answer.map_err(|error| error.to_string()),
+            // Before memcached 1.6 it is unknown, which is an answer too.
+            Ok(Ok(()) | Err(Error::Rejected(_))) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {limit} ms")),
         };
         if result.is_err() {

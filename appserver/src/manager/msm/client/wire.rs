@@ -1,6 +1,9 @@
 //! memcached's text protocol, as far as it is needed: commands to bytes, bytes to answers. Pure. See memcached's `protocol.txt`,
 //! "Storage commands", "Retrieval command", "Deletion" and "Error strings".
 
+use std::fmt;
+use std::io::Write;
+
 use super::{Broken, VALUE_MAX};
 use crate::manager::msm::protocol::{Answer, Command, Verb};
 use crate::manager::msm::{COMPRESSED, FLAGS};
@@ -26,40 +29,46 @@ pub enum Asked {
 /// Writes a command behind what is there.
 pub fn encode(command: Command, out: &mut Vec<u8>) -> Asked {
     let Command { verb, key } = command;
-    let mut line = |name: &str, exptime: i64, value: &[u8], unique: Option<u64>| {
-        let mut head = format!("{name} {key} {FLAGS} {exptime} {}", value.len());
-        if let Some(unique) = unique {
-            head.push_str(&format!(" {unique}"));
-        }
-        head.push_str("\r\n");
-        out.reserve(head.len() + value.len() + 2);
-        out.extend_from_slice(head.as_bytes());
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
-        Asked::Store
-    };
-    match verb {
-        Verb::Set(exptime, value) => line("set", exptime, &value, None),
-        Verb::Add(exptime, value) => line("add", exptime, &value, None),
-        Verb::Replace(exptime, value) => line("replace", exptime, &value, None),
-        Verb::Cas(exptime, value, unique) => line("cas", exptime, &value, Some(unique)),
+    let (name, exptime, value, unique) = match verb {
+        Verb::Set(exptime, value) => ("set", exptime, value, None),
+        Verb::Add(exptime, value) => ("add", exptime, value, None),
+        Verb::Replace(exptime, value) => ("replace", exptime, value, None),
+        Verb::Cas(exptime, value, unique) => ("cas", exptime, value, Some(unique)),
         Verb::Get => {
-            out.extend_from_slice(format!("get {key}\r\n").as_bytes());
-            Asked::Get(key)
+            line(out, format_args!("get {key}"));
+            return Asked::Get(key);
         }
         Verb::Gets => {
-            out.extend_from_slice(format!("gets {key}\r\n").as_bytes());
-            Asked::Gets(key)
+            line(out, format_args!("gets {key}"));
+            return Asked::Gets(key);
         }
         Verb::Touch(exptime) => {
-            out.extend_from_slice(format!("touch {key} {exptime}\r\n").as_bytes());
-            Asked::Touch
+            line(out, format_args!("touch {key} {exptime}"));
+            return Asked::Touch;
         }
         Verb::Delete => {
-            out.extend_from_slice(format!("delete {key}\r\n").as_bytes());
-            Asked::Delete
+            line(out, format_args!("delete {key}"));
+            return Asked::Delete;
         }
+    };
+    out.reserve(key.len() + value.len() + 80);
+    let len = value.len();
+    match unique {
+        None => line(out, format_args!("{name} {key} {FLAGS} {exptime} {len}")),
+        Some(unique) => line(
+            out,
+            format_args!("{name} {key} {FLAGS} {exptime} {len} {unique}"),
+        ),
     }
+    out.extend_from_slice(&value);
+    out.extend_from_slice(b"\r\n");
+    Asked::Store
+}
+
+fn line(out: &mut Vec<u8>, line: fmt::Arguments<'_>) {
+    // A vector takes everything.
+    let _ = out.write_fmt(line);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Reads the answer at the beginning of `input`, and how many bytes it has; `None`: more bytes are needed.
