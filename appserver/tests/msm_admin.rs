@@ -3,7 +3,7 @@
 mod support;
 
 use appserver::config::Mode;
-use appserver::manager::msm::settings::MemcachedProtocol;
+use appserver::manager::msm::settings::{MemcachedProtocol, Secret};
 use serde_json::json;
 use support::store::{Kind, LOGIN, Store};
 use support::{Browser, Node, Reply};
@@ -19,7 +19,8 @@ fn server(mode: Mode, stores: &[&Store], protocol: MemcachedProtocol) -> Node {
         config.msm.memcached_nodes = nodes.join(",").parse().expect("nodes");
         config.msm.memcached_protocol = protocol;
         if protocol == MemcachedProtocol::Binary {
-            (config.msm.username, config.msm.password) = (LOGIN.0.into(), LOGIN.1.into());
+            config.msm.username = LOGIN.0.into();
+            config.msm.password = Secret(LOGIN.1.into());
         }
         // A busy machine is not a dead node.
         config.msm.session_backup_timeout = 10_000;

@@ -15,7 +15,7 @@ use appserver::Clock;
 use appserver::manager::msm::client::Client;
 use appserver::manager::msm::client::memcache_crate::MetaClient;
 use appserver::manager::msm::protocol::{Answer, Command, Verb, World};
-use appserver::manager::msm::settings::{MemcachedProtocol, MsmSettings};
+use appserver::manager::msm::settings::{MemcachedProtocol, MsmSettings, Secret};
 use store::{Kind, LOGIN, Store};
 
 /// The longest wait for something that must happen.
@@ -428,7 +428,7 @@ async fn a_name_and_a_password_open_a_guarded_node_and_nothing_else_does() {
         ] {
             let settings = MsmSettings {
                 username: name.into(),
-                password: password.into(),
+                password: Secret(password.into()),
                 ..settings(&[node.address], MemcachedProtocol::Binary)
             };
             let client = Client::new(&settings, Clock::system());
@@ -446,7 +446,7 @@ async fn a_name_and_a_password_open_a_guarded_node_and_nothing_else_does() {
     let open = Store::sessiond();
     let settings = MsmSettings {
         username: LOGIN.0.into(),
-        password: LOGIN.1.into(),
+        password: Secret(LOGIN.1.into()),
         ..settings(&[open.address], MemcachedProtocol::Binary)
     };
     let client = Client::new(&settings, Clock::system());

@@ -29,7 +29,6 @@ pub mod wire;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -42,7 +41,7 @@ use tokio::time::{Instant, timeout_at};
 use self::link::Call;
 use self::memcache_crate::MetaClient;
 use super::protocol::{Answer, Command, Verb, World};
-use super::settings::{MemcachedProtocol, MsmSettings};
+use super::settings::{MemcachedProtocol, MsmSettings, Secret};
 use crate::clock::Clock;
 use crate::manager::NodeStatus;
 use crate::session::{Key, Timestamp};
@@ -82,16 +81,10 @@ struct Peer {
 }
 
 /// Who this server is for its nodes.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Credentials {
     username: String,
-    password: String,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} with a password", self.username)
-    }
+    password: Secret,
 }
 
 /// What cannot be the answer: nothing that follows on this connection can be trusted.

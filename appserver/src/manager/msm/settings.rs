@@ -59,7 +59,7 @@ pub struct MsmSettings {
     pub username: String,
     /// The same; never shown.
     #[serde(skip_serializing)]
-    pub password: String,
+    pub password: Secret,
     /// The form of the attributes; only Java's own is spoken.
     pub transcoder_factory_class: String,
     /// Whether the nodes are used at all; sticky only. Can be switched at run time.
@@ -90,12 +90,22 @@ impl Default for MsmSettings {
             operation_timeout: 1000,
             memcached_protocol: MemcachedProtocol::Text,
             username: String::new(),
-            password: String::new(),
+            password: Secret::default(),
             transcoder_factory_class: TRANSCODER.into(),
             enabled: true,
             enable_statistics: true,
             behaviour: Behaviour::Msm,
         }
+    }
+}
+
+/// Text that no log shows.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "none" } else { "hidden" })
     }
 }
 
@@ -241,10 +251,10 @@ impl MsmSettings {
             return wrong("behaviour = safe is not built yet: use msm".into());
         }
         let binary = self.memcached_protocol == MemcachedProtocol::Binary;
-        if self.username.is_empty() != self.password.is_empty() {
+        if self.username.is_empty() != self.password.0.is_empty() {
             return wrong("username and password belong together: set both or none".into());
         }
-        for (name, text) in [("username", &self.username), ("password", &self.password)] {
+        for (name, text) in [("username", &self.username), ("password", &self.password.0)] {
             if text.len() > LOGIN_MAX || text.contains('\0') {
                 return wrong(format!(
                     "{name}: use at most {LOGIN_MAX} bytes, and no zero byte, which ends it in SASL"

@@ -101,7 +101,7 @@ async fn connect(peer: &Peer) -> Result<TcpStream, String> {
         return Ok(stream);
     };
     let (mut output, mut input) = (Vec::new(), Vec::new());
-    let asked = binary::login(&login.username, &login.password, 0, &mut output);
+    let asked = binary::login(&login.username, &login.password.0, 0, &mut output);
     stream.write_all(&output).await.map_err(lost)?;
     loop {
         if stream.read_buf(&mut input).await.map_err(lost)? == 0 {
