@@ -132,14 +132,13 @@ impl Stage for Sockets {
         let now = self.shared.now.fetch_add(millis, Ordering::SeqCst) + millis;
         let gone: Vec<_> = self.expiry.extract_if(|_, end| *end <= now).collect();
         for ((node, key), _) in gone {
-            // A node that is down has forgotten it anyway.
-            if let Ok(mut stream) = TcpStream::connect(self.nodes.address(node)) {
-                write!(stream, "delete {key}\r\n").expect("it listens");
-                let mut line = String::new();
-                BufReader::new(stream)
-                    .read_line(&mut line)
-                    .expect("answered");
-            }
+            // Of a node that is down nothing is remembered.
+            let mut stream = TcpStream::connect(self.nodes.address(node)).expect("it is up");
+            write!(stream, "delete {key}\r\n").expect("it listens");
+            let mut line = String::new();
+            BufReader::new(stream)
+                .read_line(&mut line)
+                .expect("answered");
         }
     }
 

@@ -39,6 +39,7 @@ impl Tapped {
     }
 
     pub(crate) fn kill(&mut self, node: usize) {
+        self.taps[node].cut();
         self.stores[node].kill();
         until("nobody is joined with a dead node", || {
             self.taps[node].open() == 0

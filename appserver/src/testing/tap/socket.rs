@@ -37,7 +37,8 @@ pub struct Tap {
 
 #[derive(Debug)]
 struct Shared {
-    node: Mutex<SocketAddr>,
+    /// Nowhere while it is cut.
+    node: Mutex<Option<SocketAddr>>,
     log: Mutex<Vec<Recorded>>,
     left_out: AtomicUsize,
     /// Connections that were accepted and have not ended.
@@ -53,7 +54,7 @@ impl Tap {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            node: Mutex::new(node),
+            node: Mutex::new(Some(node)),
             log: Mutex::new(Vec::new()),
             left_out: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
@@ -76,7 +77,13 @@ impl Tap {
 
     /// New connections go to this node: one that was started in place of another.
     pub fn point_to(&self, node: SocketAddr) {
-        *lock(&self.shared.node) = node;
+        *lock(&self.shared.node) = Some(node);
+    }
+
+    /// New connections are closed, until [`Tap::point_to`] says where they go. For a node that is to end: its port may soon be
+    /// another's.
+    pub fn cut(&self) {
+        *lock(&self.shared.node) = None;
     }
 
     /// Connections that are joined with the node now.
@@ -132,7 +139,9 @@ impl Shared {
 
     /// Joins a client with the node until one of them hangs up. A client of a dead node sees its connection closed.
     fn relay(&self, client: &TcpStream) {
-        let node = *lock(&self.node);
+        let Some(node) = *lock(&self.node) else {
+            return;
+        };
         let Ok(node) = TcpStream::connect_timeout(&node, CONNECT_MAX) else {
             return;
         };
