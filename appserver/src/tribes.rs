@@ -13,6 +13,9 @@
 //! Nothing here knows what a session is, and nothing in the pure files knows a socket or a clock.
 
 pub mod channel;
+pub mod encrypt;
+pub mod frame;
 pub mod member;
+pub mod membership;
 pub mod options;
 pub mod settings;
