@@ -1,21 +1,50 @@
 //! Messages to and from the members. What replicates knows this file only.
+//!
+//! ```text
+//!   send, post ──► link.rs: a queue and a connection for each member ───────────► its receiver
+//!   Listener ◄──── receiver.rs: connections that members opened ◄──────────────── its links
+//!      ▲
+//!      └────────── group.rs: the membership's task ◄──► multicast.rs, beacon.rs (TCP heartbeats), probe.rs
+//! ```
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+mod beacon;
+mod bind;
+mod group;
+mod link;
+mod multicast;
+mod probe;
+mod receiver;
+mod shared;
+mod status;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::DropGuard;
 
+use self::group::{Group, NOTICES_MAX};
+use self::link::Link;
+use self::shared::{Limits, Parts, Security, Shared, random16};
+use super::encrypt::{Cipher, ReplayWindow};
 use super::member::{Member, MemberId};
 use super::options::SendOptions;
-use super::settings::ClusterSettings;
+use super::settings::membership::host_port;
+use super::settings::{ClusterSettings, MembershipType, encryption_key_bytes};
 use crate::clock::Clock;
+
+pub use bind::{Bound, bind};
+pub use status::{ChannelStatus, MemberStatus};
 
 /// Who gets the messages and hears of the members.
 ///
 /// All calls come from the channel's own tasks and must not block or wait: what they do is computing. Messages of one sender come
 /// in the order in which it sent them, one after the other, when the sender is one of ours; a Tomcat has several connections, and
-/// messages from it may come at the same time and in another order.
+/// messages from it may come at the same time and in another order. A member's first message may come just before
+/// [`Listener::added`].
 pub trait Listener: Send + Sync + 'static {
     /// A message arrived. An answer that the sender waits for after processing (options 2 and 4) leaves when this returns.
     fn message(&self, from: &Member, message: Incoming<'_>) -> Applied;
@@ -106,30 +135,28 @@ pub enum Why {
 #[error("the message was not queued: {0}")]
 pub struct NotQueued(pub Why);
 
-/// This node's end of the group. Cloning is cheap and gives the same channel.
-#[derive(Debug, Clone)]
+/// This node's end of the group. Cloning is cheap and gives the same channel; when the last clone goes, the channel stops.
+#[derive(Clone)]
 pub struct Channel(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
-    local: Member,
-    members: Arc<[Member]>,
+    shared: Arc<Shared>,
+    _stop: DropGuard,
 }
 
-/// The port that is listened on, and the address that is announced.
-#[derive(Debug)]
-pub struct Bound {
-    /// Non-blocking.
-    pub listener: TcpListener,
-    /// What the others connect to.
-    pub announced: SocketAddr,
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Channel")
+            .field(&self.0.shared.local)
+            .finish()
+    }
 }
 
 /// Why there is no channel.
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
     /// No port of the range is free, or the address is not of this machine.
-    #[error("cannot listen on {address}: {source}; {advice}")]
+    #[error("cannot listen for members on {address}: {source}; {advice}")]
     Bind {
         /// What was tried last.
         address: SocketAddr,
@@ -141,62 +168,124 @@ pub enum ChannelError {
     /// No source of members works.
     #[error("cannot find members: {0}")]
     Membership(String),
+    /// The settings were not checked.
+    #[error("cluster.{0}")]
+    Settings(String),
 }
 
-/// Binds the receiver's port, the first free one of its range, and finds the address to announce.
-pub fn bind(settings: &ClusterSettings) -> Result<Bound, ChannelError> {
-    let _ = settings;
-    let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let failed = |source| ChannelError::Bind {
-        address,
-        source,
-        advice: "choose another receiver.port",
-    };
-    let listener = TcpListener::bind(address).map_err(failed)?;
-    let announced = listener.local_addr().map_err(failed)?;
-    Ok(Bound {
-        listener,
-        announced,
-    })
+impl ChannelError {
+    fn bind(address: IpAddr, port: u16, source: std::io::Error) -> Self {
+        let advice = match source.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "set another receiver.port, or let more ports be tried with receiver.autoBind"
+            }
+            std::io::ErrorKind::AddrNotAvailable => {
+                "set receiver.address to an address of this machine, or to auto"
+            }
+            _ => "set another receiver.address or receiver.port",
+        };
+        Self::Bind {
+            address: SocketAddr::new(address, port),
+            source,
+            advice,
+        }
+    }
 }
+
+/// With `auto`: so long multicast has to show somebody.
+const AUTO_WAIT: Duration = Duration::from_secs(2);
+
+/// So long messages in the queues have to be delivered when the channel stops.
+const LAST_MESSAGES: Duration = Duration::from_secs(1);
+
+/// The longest end of all tasks.
+const STOP_MAX: Duration = Duration::from_secs(3);
 
 impl Channel {
-    /// Joins: listens, waits until the others had time to be heard, sends heartbeats. Returns when messages can be sent.
+    /// Joins: listens, tells the others, and returns when they had time to be heard: two heartbeats' time. Tomcat waits that long
+    /// twice, before its first heartbeat and after it; one wait does, since this node listens before it is announced, and hearing
+    /// and being heard do not depend on one another.
     ///
     /// Its tasks run on the tokio runtime that this is called in; messages can be sent from any other.
     pub async fn start(
         settings: &ClusterSettings,
         bound: Bound,
-        _clock: Clock,
-        _listener: Arc<dyn Listener>,
+        clock: Clock,
+        listener: Arc<dyn Listener>,
     ) -> Result<Self, ChannelError> {
-        let _ = settings;
-        let id = MemberId::from_random([0; 16]);
+        let checked = |error: String| ChannelError::Settings(error);
+        settings.check().map_err(|e| checked(e.to_string()))?;
+        for note in settings.notes() {
+            tracing::warn!("{note}");
+        }
+        let membership = &settings.membership;
+        let socket = match membership.kind {
+            MembershipType::Multicast => Some(multicast::open(membership).map_err(|error| {
+                ChannelError::Membership(format!(
+                    "multicast to {}:{} is not possible ({error}); set membership.bind to the address of the interface that leads to the \
+                     others, or use membership.type = static or dns",
+                    membership.address, membership.port
+                ))
+            })?),
+            MembershipType::Auto => multicast::open(membership).ok(),
+            MembershipType::Static | MembershipType::Dns => None,
+        };
+        let (notices, noticed) = mpsc::channel(NOTICES_MAX);
+        let id = MemberId::from_random(random16());
+        let shared = Arc::new(Shared::new(Parts {
+            local: Member::native(id, bound.announced, &membership.domain),
+            clock,
+            listener,
+            limits: limits(settings),
+            security: security(settings).map_err(checked)?,
+            notices,
+        }));
+        receiver::accept(Arc::clone(&shared), bound.listener)
+            .await
+            .map_err(|source| {
+                let announced = bound.announced;
+                ChannelError::bind(announced.ip(), announced.port(), source)
+            })?;
+        let multicasts = socket.is_some();
+        let group = Group::new(Arc::clone(&shared), membership, noticed, socket);
+        shared.tasks.spawn(group.run());
+        let stop = shared.stop.clone().drop_guard();
+        find_members(&shared, settings, multicasts).await;
+        sleep(2 * shared.limits.frequency).await;
         Ok(Self(Arc::new(Inner {
-            local: Member::native(id, bound.announced, ""),
-            members: Arc::from([]),
+            shared,
+            _stop: stop,
         })))
     }
 
     /// This node, as the others see it.
     pub fn local(&self) -> Member {
-        self.0.local.clone()
+        self.0.shared.local()
     }
 
-    /// The members that are there without this node, the one that is alive longest first.
+    /// The members that are there without this node, the one that is alive longest first. Their alive times are those of when the list
+    /// last changed.
     pub fn members(&self) -> Arc<[Member]> {
-        Arc::clone(&self.0.members)
+        Arc::clone(&self.0.shared.view.load().members)
     }
 
     /// Sends to one member and waits as the options say, at most for `limit`.
     pub async fn send(
         &self,
-        _to: MemberId,
-        _bytes: &[u8],
-        _options: SendOptions,
-        _limit: Duration,
+        to: MemberId,
+        bytes: &[u8],
+        options: SendOptions,
+        limit: Duration,
     ) -> Delivery {
-        Delivery::Failed(Why::NotMember)
+        let begun = {
+            let view = self.0.shared.view.load();
+            match (view.link(to), self.0.shared.frame(bytes, options)) {
+                (None, _) => Begun::Done(Delivery::Failed(Why::NotMember)),
+                (_, Err(why)) => Begun::Done(Delivery::Failed(why)),
+                (Some(link), Ok(frame)) => Begun::new(link, frame, options),
+            }
+        };
+        begun.end(Instant::now() + limit).await
     }
 
     /// Sends to several members at once, the same bytes, and waits for all of them as the options say, at most for `limit`.
@@ -204,116 +293,210 @@ impl Channel {
     pub async fn send_all(
         &self,
         to: &[MemberId],
-        _bytes: &[u8],
-        _options: SendOptions,
-        _limit: Duration,
+        bytes: &[u8],
+        options: SendOptions,
+        limit: Duration,
     ) -> Vec<Delivery> {
-        vec![Delivery::Failed(Why::NotMember); to.len()]
+        if to.is_empty() {
+            return Vec::new();
+        }
+        let begun: Vec<Begun> = {
+            let view = self.0.shared.view.load();
+            let frame = self.0.shared.frame(bytes, options);
+            let begin = |id: &MemberId| match (view.link(*id), &frame) {
+                (None, _) => Begun::Done(Delivery::Failed(Why::NotMember)),
+                (_, Err(why)) => Begun::Done(Delivery::Failed(*why)),
+                (Some(link), Ok(frame)) => Begun::new(link, frame.clone(), options),
+            };
+            to.iter().map(begin).collect()
+        };
+        let end = Instant::now() + limit;
+        let mut deliveries = Vec::with_capacity(begun.len());
+        for begun in begun {
+            deliveries.push(begun.end(end).await);
+        }
+        deliveries
     }
 
     /// Queues for one member; waits for nothing.
-    pub fn post(
-        &self,
-        _to: MemberId,
-        _bytes: &[u8],
-        _options: SendOptions,
-    ) -> Result<(), NotQueued> {
-        Err(NotQueued(Why::NotMember))
+    pub fn post(&self, to: MemberId, bytes: &[u8], options: SendOptions) -> Result<(), NotQueued> {
+        let view = self.0.shared.view.load();
+        let link = view.link(to).ok_or(NotQueued(Why::NotMember))?;
+        let frame = self.0.shared.frame(bytes, options).map_err(NotQueued)?;
+        link.submit(frame, options, None).map_err(NotQueued)
     }
 
-    /// Says goodbye to the others, gives queued messages a moment to leave, and closes.
-    pub async fn stop(&self) {}
+    /// Queues for several members; waits for nothing. Says how many queues took it.
+    pub fn post_all(&self, to: &[MemberId], bytes: &[u8], options: SendOptions) -> usize {
+        let view = self.0.shared.view.load();
+        let Ok(frame) = self.0.shared.frame(bytes, options) else {
+            return 0;
+        };
+        let links = to.iter().filter_map(|id| view.link(*id));
+        links
+            .filter(|link| link.submit(frame.clone(), options, None).is_ok())
+            .count()
+    }
+
+    /// Takes no more messages, gives those in the queues a moment to be delivered, says goodbye to the others, and closes.
+    pub async fn stop(&self) {
+        let shared = &self.0.shared;
+        shared.closing.store(true, Ordering::Relaxed);
+        let queued = || {
+            let view = shared.view.load();
+            let queued = |link: &Arc<Link>| link.figures.queued.load(Ordering::Relaxed);
+            view.links.iter().map(queued).sum::<u64>()
+        };
+        let end = Instant::now() + LAST_MESSAGES;
+        while queued() > 0 && Instant::now() < end {
+            sleep(Duration::from_millis(10)).await;
+        }
+        shared.stop.cancel();
+        shared.tasks.close();
+        if timeout(STOP_MAX, shared.tasks.wait()).await.is_err() {
+            tracing::warn!("the channel did not stop in time");
+        }
+    }
 
     /// Figures for the operator.
     pub fn status(&self) -> ChannelStatus {
-        ChannelStatus {
-            local: MemberStatus::of(&self.0.local),
-            discovery: "",
-            members: Vec::new(),
-            received: 0,
-            received_bytes: 0,
-            dropped_not_member: 0,
-            dropped_invalid: 0,
-            dropped_encryption: 0,
-            datagrams_ignored: 0,
-        }
+        status::of(&self.0.shared)
     }
 }
 
-/// Figures of a channel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ChannelStatus {
-    /// This node.
-    pub local: MemberStatus,
-    /// How members are found: multicast, static or dns.
-    pub discovery: &'static str,
-    /// The others, the one that is alive longest first.
-    pub members: Vec<MemberStatus>,
-    /// Messages that came, without those that were dropped.
-    pub received: u64,
-    /// Bytes that came.
-    pub received_bytes: u64,
-    /// Messages dropped because their sender is no member.
-    pub dropped_not_member: u64,
-    /// Frames and streams dropped because they are none.
-    pub dropped_invalid: u64,
-    /// Messages dropped because they could not be decrypted.
-    pub dropped_encryption: u64,
-    /// Datagrams that were no heartbeats.
-    pub datagrams_ignored: u64,
+/// A message on its way to a member.
+enum Begun {
+    Done(Delivery),
+    Waits(Arc<Link>, oneshot::Receiver<Delivery>),
 }
 
-/// Figures of one member.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MemberStatus {
-    /// Its id, as hexadecimal digits.
-    pub id: String,
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Its domain; empty: none.
-    pub domain: String,
-    /// native or tomcat.
-    pub kind: &'static str,
-    /// alive, suspected or stalled.
-    pub state: &'static str,
-    /// Milliseconds since it started, as it said last.
-    pub alive_ms: u64,
-    /// Messages that wait for it.
-    pub queued: u64,
-    /// Messages to it that left.
-    pub sent: u64,
-    /// Bytes to it that left.
-    pub sent_bytes: u64,
-    /// Messages to it that were answered with success.
-    pub acked: u64,
-    /// Messages to it that failed or were answered with failure.
-    pub failed: u64,
-    /// Messages to it that were not answered in time.
-    pub timed_out: u64,
-    /// Messages to it that were thrown away because its queue was full.
-    pub dropped: u64,
-}
+impl Begun {
+    fn new(link: &Arc<Link>, frame: bytes::Bytes, options: SendOptions) -> Self {
+        let (done, waits) = match options.is_async() || link.is_stalled() {
+            true => (None, None),
+            false => {
+                let (done, waits) = oneshot::channel();
+                (Some(done), Some(waits))
+            }
+        };
+        match (link.submit(frame, options, done), waits) {
+            (Err(why), _) => Self::Done(Delivery::Failed(why)),
+            (Ok(()), None) => Self::Done(Delivery::Queued),
+            (Ok(()), Some(waits)) => Self::Waits(Arc::clone(link), waits),
+        }
+    }
 
-impl MemberStatus {
-    fn of(member: &Member) -> Self {
-        Self {
-            id: member.id.to_string(),
-            address: member.address(),
-            domain: String::from_utf8_lossy(&member.domain).into_owned(),
-            kind: if member.is_native() {
-                "native"
-            } else {
-                "tomcat"
+    async fn end(self, end: Instant) -> Delivery {
+        match self {
+            Self::Done(delivery) => delivery,
+            Self::Waits(link, waits) => match timeout_at(end, waits).await {
+                Ok(Ok(delivery)) => delivery,
+                // The link's task ended with the runtime that it ran on.
+                Ok(Err(_)) => Delivery::Failed(Why::Stopping),
+                Err(_) => {
+                    link.waited_too_long();
+                    Delivery::TimedOut
+                }
             },
-            state: "alive",
-            alive_ms: member.alive,
-            queued: 0,
-            sent: 0,
-            sent_bytes: 0,
-            acked: 0,
-            failed: 0,
-            timed_out: 0,
-            dropped: 0,
         }
     }
+}
+
+/// Begins to use the source of members, and says which and why.
+async fn find_members(shared: &Arc<Shared>, settings: &ClusterSettings, multicasts: bool) {
+    let membership = &settings.membership;
+    let port = settings.receiver.port;
+    let name = |text: &String| {
+        let parsed = host_port(text, port).ok();
+        parsed.map(|(host, port)| (host.to_owned(), port))
+    };
+    let list: Vec<_> = membership.members.iter().filter_map(name).collect();
+    let dns: Vec<_> = name(&membership.name)
+        .filter(|_| !membership.name.is_empty())
+        .into_iter()
+        .collect();
+    let kind = membership.kind;
+    let (source, names, why) = match kind {
+        MembershipType::Multicast => (kind, Vec::new(), "it is set".to_owned()),
+        MembershipType::Static => (kind, list, "it is set".to_owned()),
+        MembershipType::Dns => (kind, dns, "it is set".to_owned()),
+        MembershipType::Auto => {
+            let heard = multicasts && heard_somebody(shared).await;
+            let multicast = match multicasts {
+                true => format!("nobody was heard by multicast in {} s", AUTO_WAIT.as_secs()),
+                false => "multicast is not possible here".to_owned(),
+            };
+            if heard {
+                let why = "others were heard".to_owned();
+                (MembershipType::Multicast, Vec::new(), why)
+            } else if !beacon::resolve(shared, &dns).await.is_empty() {
+                let why = format!("{multicast}, and {} has addresses", membership.name);
+                (MembershipType::Dns, dns, why)
+            } else if !list.is_empty() {
+                let why = format!("{multicast}, no name has addresses, and there is a list");
+                (MembershipType::Static, list, why)
+            } else if dns.is_empty() {
+                let why = format!("{multicast}, and neither a name nor a list is set");
+                (MembershipType::Multicast, Vec::new(), why)
+            } else {
+                let why = format!("{multicast}, and {} may get addresses", membership.name);
+                (MembershipType::Dns, dns, why)
+            }
+        }
+    };
+    tracing::info!(source = source.name(), why, "members are found by");
+    shared.discovery.store(Arc::new(source.name().to_owned()));
+    if !names.is_empty() {
+        let first = beacon::resolve(shared, &names).await;
+        beacon::start(shared, names, first);
+    }
+}
+
+async fn heard_somebody(shared: &Shared) -> bool {
+    let mut changed = shared.changed.subscribe();
+    let end = Instant::now() + AUTO_WAIT;
+    let nobody = || shared.view.load().members.is_empty();
+    while nobody() {
+        match timeout_at(end, changed.changed()).await {
+            Ok(Ok(())) => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+fn limits(settings: &ClusterSettings) -> Limits {
+    let detector = settings.failure_detector();
+    let dispatch = settings.message_dispatch();
+    let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let (receiver, sender) = (&settings.receiver, &settings.sender);
+    Limits {
+        timeout: Duration::from_millis(sender.timeout),
+        retries: sender.max_retry_attempts,
+        frame: size(receiver.max_frame_size),
+        queue: usize::try_from(dispatch.max_queue_size).unwrap_or(usize::MAX),
+        failed_ack: sender.throw_on_failed_ack,
+        connect_timeout: Duration::from_millis(detector.connect_timeout),
+        send_test: detector.perform_send_test,
+        read_test: detector
+            .perform_read_test
+            .then(|| Duration::from_millis(detector.read_test_timeout)),
+        frequency: Duration::from_millis(settings.membership.frequency),
+        rx_buf: size(receiver.rx_buf_size),
+        tx_buf: size(receiver.tx_buf_size),
+    }
+}
+
+fn security(settings: &ClusterSettings) -> Result<Option<Security>, String> {
+    let Some(encrypt) = settings.encryption() else {
+        return Ok(None);
+    };
+    let key = encryption_key_bytes(&encrypt.encryption_key).map_err(|e| e.to_string())?;
+    let algorithm = encrypt.algorithm().ok_or("encryptionAlgorithm")?;
+    let window = encrypt.replay_window_time;
+    let count = usize::try_from(encrypt.replay_window_message_count).unwrap_or(usize::MAX);
+    Ok(Some(Security {
+        cipher: Cipher::new(algorithm, &key, window > 0).map_err(|e| e.to_string())?,
+        replay: (window > 0).then(|| Mutex::new(ReplayWindow::new(window, count))),
+    }))
 }
