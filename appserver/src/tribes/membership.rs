@@ -12,8 +12,9 @@
 //!                                                  gone
 //! ```
 //!
-//! A failed send makes a member suspected at once. Identity is the id. A member with the address of another is its successor:
-//! nobody else can listen there, so the other is gone.
+//! A failed send makes a member suspected at once. Identity is the id. Of two with one address only one can be alive, and a probe reaches
+//! that one whoever is meant; so a candidate takes the place of a member at its address when it was heard twice and the other not in
+//! between. One late datagram of a dead predecessor does not do.
 
 use std::net::SocketAddr;
 
@@ -77,7 +78,7 @@ pub struct Membership {
     drop_time: u64,
     members: Vec<Entry>,
     candidates: Vec<Candidate>,
-    /// Those that stopped or were replaced, and those that have a wrong address; the oldest first.
+    /// Those that stopped, and those that have a wrong address; the oldest first.
     gone: Vec<MemberId>,
     wrong: Vec<MemberId>,
 }
@@ -197,19 +198,37 @@ impl Membership {
                 probe: Probe::NotBefore(now),
             });
         }
+        let rival = self.rival(&self.candidates[at].member);
         let candidate = &mut self.candidates[at];
+        let before = candidate.heard;
         candidate.heard = now;
         candidate.member.alive = member.alive;
+        let first = known.is_none();
+        if rival.is_some_and(|heard| first || heard >= before) {
+            return;
+        }
         if matches!(candidate.probe, Probe::NotBefore(time) if time <= now) {
             candidate.probe = Probe::UnderWay;
             events.push(Event::Probe(candidate.member.clone()));
         }
     }
 
+    /// When another member with its address was heard.
+    fn rival(&self, candidate: &Member) -> Option<u64> {
+        let address = candidate.address();
+        let rival = self.members.iter().find(|e| e.member.address() == address);
+        rival.map(|entry| entry.heard)
+    }
+
     /// A probe ended: the connection was accepted, or it was not.
     pub fn probed(&mut self, id: MemberId, reached: bool, now: u64, events: &mut Vec<Event>) {
         if let Some(at) = self.candidates.iter().position(|c| c.member.id == id) {
-            if reached && self.members.len() < MEMBERS_MAX {
+            let candidate = &self.candidates[at];
+            let rival = self.rival(&candidate.member);
+            let room = rival.is_some() || self.members.len() < MEMBERS_MAX;
+            if reached && rival.is_some_and(|heard| heard >= candidate.heard) {
+                self.candidates[at].probe = Probe::NotBefore(now);
+            } else if reached && room {
                 let candidate = self.candidates.swap_remove(at);
                 self.add(candidate.member, now, events);
             } else {
@@ -244,7 +263,6 @@ impl Membership {
             .position(|e| e.member.address() == address)
         {
             let entry = self.members.remove(at);
-            remember(&mut self.gone, entry.member.id);
             events.push(Event::Removed(entry.member, Reason::Replaced));
         }
         let entry = Entry {
@@ -255,12 +273,15 @@ impl Membership {
         };
         // Longest alive first; the id decides between equals, so that all nodes have one order.
         let key = |member: &Member| (std::cmp::Reverse(member.alive), member.id);
-        let born = |entry: &Entry| entry.member.alive + (now - entry.heard);
+        let age = |entry: &Entry| {
+            let since = now.saturating_sub(entry.heard);
+            entry.member.alive.saturating_add(since)
+        };
         let mine = key(&member);
         let at = self
             .members
             .iter()
-            .position(|e| (std::cmp::Reverse(born(e)), e.member.id) > mine)
+            .position(|e| (std::cmp::Reverse(age(e)), e.member.id) > mine)
             .unwrap_or(self.members.len());
         self.members.insert(at, entry);
         events.push(Event::Added(member));
