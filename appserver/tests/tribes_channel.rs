@@ -1,154 +1,21 @@
 //! Channels over real sockets on the loopback interface: they find each other, order is kept, a killed member goes at once, a frozen one
 //! costs one bounded wait, strangers and hostile bytes are dropped.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex};
+#[path = "support/tribes.rs"]
+mod tribes;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use appserver::Clock;
-use appserver::tribes::channel::{
-    Applied, Channel, Delivery, Incoming, Listener, NotQueued, Why, bind,
-};
+use appserver::tribes::channel::{Delivery, NotQueued, Why, bind};
 use appserver::tribes::frame::{self, Parsed};
 use appserver::tribes::member::{Member, MemberId};
 use appserver::tribes::options::SendOptions;
 use appserver::tribes::settings::{ClusterSettings, MembershipType, ReceiverAddress};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
-
-/// Longest wait for what must come.
-const SOON: Duration = Duration::from_secs(20);
-
-const SYNC: SendOptions = SendOptions::USE_ACK.with(SendOptions::SYNC_ACK);
-
-/// What a node was told.
-#[derive(Default)]
-struct Told {
-    messages: Mutex<Vec<(MemberId, Vec<u8>)>>,
-    events: Mutex<Vec<(&'static str, MemberId)>>,
-    refuse: AtomicBool,
-    news: Notify,
-}
-
-impl Told {
-    fn event(&self, what: &'static str, member: &Member) {
-        self.events.lock().expect("events").push((what, member.id));
-        self.news.notify_waiters();
-    }
-
-    async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
-        let waiting = async {
-            loop {
-                let news = self.news.notified();
-                if condition(self) {
-                    return;
-                }
-                // Figures of a channel change without news.
-                let _ = tokio::time::timeout(Duration::from_millis(20), news).await;
-            }
-        };
-        let in_time = tokio::time::timeout(SOON, waiting).await.is_ok();
-        assert!(in_time, "{what}: {:?}", self.events.lock().expect("events"));
-    }
-
-    fn has(&self, what: &'static str, id: MemberId) -> bool {
-        self.events.lock().expect("events").contains(&(what, id))
-    }
-
-    fn bytes(&self) -> Vec<Vec<u8>> {
-        let messages = self.messages.lock().expect("messages");
-        messages.iter().map(|(_, bytes)| bytes.clone()).collect()
-    }
-}
-
-impl Listener for Told {
-    fn message(&self, from: &Member, message: Incoming<'_>) -> Applied {
-        let mut messages = self.messages.lock().expect("messages");
-        messages.push((from.id, message.bytes.to_vec()));
-        self.news.notify_waiters();
-        match self.refuse.load(Ordering::Relaxed) {
-            true => Applied::Failed,
-            false => Applied::Done,
-        }
-    }
-
-    fn added(&self, member: &Member) {
-        self.event("added", member);
-    }
-
-    fn removed(&self, member: &Member) {
-        self.event("removed", member);
-    }
-
-    fn stalled(&self, member: &Member) {
-        self.event("stalled", member);
-    }
-
-    fn recovered(&self, member: &Member, _lost: u64) {
-        self.event("recovered", member);
-    }
-}
-
-/// A node.
-struct Node {
-    channel: Channel,
-    told: Arc<Told>,
-}
-
-impl Node {
-    async fn start(settings: &ClusterSettings) -> Self {
-        let told = Arc::new(Told::default());
-        let bound = bind(settings).expect("a free port");
-        let listener: Arc<dyn Listener> = Arc::clone(&told) as _;
-        let channel = Channel::start(settings, bound, Clock::system(), listener)
-            .await
-            .expect("a channel");
-        Self { channel, told }
-    }
-
-    fn id(&self) -> MemberId {
-        self.channel.local().id
-    }
-
-    async fn knows(&self, other: &Self) {
-        let id = other.id();
-        let what = format!("{id} is added");
-        self.told.until(&what, |told| told.has("added", id)).await;
-    }
-
-    async fn send(&self, to: &Self, bytes: &[u8]) -> Delivery {
-        self.channel.send(to.id(), bytes, SYNC, SOON).await
-    }
-}
-
-/// Both know each other.
-async fn pair(settings: &ClusterSettings) -> (Node, Node) {
-    let (a, b) = tokio::join!(Node::start(settings), Node::start(settings));
-    a.knows(&b).await;
-    b.knows(&a).await;
-    (a, b)
-}
-
-/// A port for a group of its own.
-fn group_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let process = (std::process::id() % 500) as u16 * 20;
-    42_000 + process + NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-/// Settings of nodes on the loopback interface that hear each other by multicast.
-fn multicast() -> ClusterSettings {
-    let mut settings = ClusterSettings::default();
-    settings.membership.bind = "127.0.0.1".into();
-    settings.membership.port = group_port();
-    settings.membership.frequency = 50;
-    settings.membership.drop_time = 1000;
-    settings.receiver.address = ReceiverAddress::Address(Ipv4Addr::LOCALHOST.into());
-    settings.receiver.port = 0;
-    settings
-}
+use tribes::{Node, Process, SOON, SYNC, group_port, multicast, pair};
 
 #[tokio::test]
 async fn members_find_each_other_and_send() {
@@ -268,35 +135,6 @@ async fn what_was_queued_leaves_before_the_end() {
     }
     a.channel.stop().await;
     assert_eq!(b.told.bytes().len(), 1000);
-}
-
-/// A node on a runtime of its own, which can be ended without a goodbye.
-struct Process {
-    node: Node,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Process {
-    fn start(settings: &ClusterSettings) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let settings = settings.clone();
-        let (sender, node) = std::sync::mpsc::channel();
-        runtime.spawn(async move {
-            let _ = sender.send(Node::start(&settings).await);
-        });
-        let node = node.recv().expect("a node");
-        Self { node, runtime }
-    }
-
-    /// Its sockets close.
-    fn kill(self) -> Node {
-        self.runtime.shutdown_background();
-        self.node
-    }
 }
 
 #[tokio::test]

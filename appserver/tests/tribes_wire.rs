@@ -1,26 +1,17 @@
 //! Tribes' bytes against what a Tomcat 10.1.60 wrote, both ways; any bytes are read or refused; what is written is read back the same.
 
+#[path = "support/tribes.rs"]
+mod tribes;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use appserver::tribes::frame::{self, Answer, Frame, FrameError, Head, PROBE, Parsed, parse};
 use appserver::tribes::member::{Member, MemberId, PackageError};
 use appserver::tribes::options::SendOptions;
 use proptest::prelude::*;
+use tribes::captured;
 
 const LIMIT: usize = 64 << 20;
-
-/// The bytes of a file of `tests/tribes`.
-fn captured(name: &str) -> Vec<u8> {
-    let path = format!("{}/tests/tribes/{name}.txt", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).expect(&path);
-    let digits: String = text
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .flat_map(str::chars)
-        .collect();
-    let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal");
-    (0..digits.len()).step_by(2).map(byte).collect()
-}
 
 #[test]
 fn heartbeats_of_tomcat_are_read_and_written() {

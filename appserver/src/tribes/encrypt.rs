@@ -157,13 +157,13 @@ impl Cipher {
         out.extend_from_slice(message);
         match &self.key {
             Key::Cbc128(aes) => {
-                encrypt_cbc(cbc::Encryptor::inner_iv_slice_init(&**aes, iv), out, start)
+                encrypt_cbc(cbc::Encryptor::inner_iv_slice_init(&**aes, iv), out, start);
             }
             Key::Cbc192(aes) => {
-                encrypt_cbc(cbc::Encryptor::inner_iv_slice_init(&**aes, iv), out, start)
+                encrypt_cbc(cbc::Encryptor::inner_iv_slice_init(&**aes, iv), out, start);
             }
             Key::Cbc256(aes) => {
-                encrypt_cbc(cbc::Encryptor::inner_iv_slice_init(&**aes, iv), out, start)
+                encrypt_cbc(cbc::Encryptor::inner_iv_slice_init(&**aes, iv), out, start);
             }
             Key::Gcm128(gcm) => encrypt_gcm(&**gcm, iv, out, start),
             Key::Gcm192(gcm) => encrypt_gcm(&**gcm, iv, out, start),

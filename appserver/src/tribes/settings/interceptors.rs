@@ -143,7 +143,7 @@ impl Encrypt {
 
 /// The bytes of a key; says how long it is when that is wrong, 0 for what is not hexadecimal.
 pub fn encryption_key_bytes(digits: &str) -> Result<Vec<u8>, KeyError> {
-    if digits.len() % 2 != 0 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(KeyError(0));
     }
     let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| KeyError(0));
