@@ -572,3 +572,27 @@ fn a_taken_port_leads_to_the_next_one_or_to_advice() {
     let error = bind(&settings).expect_err("it is taken").to_string();
     assert!(error.contains("set another receiver.port"), "{error}");
 }
+
+#[tokio::test]
+async fn a_slow_member_is_not_taken_for_a_frozen_one() {
+    let mut settings = no_heartbeats_needed();
+    settings.sender.timeout = 1000;
+    let a = Node::start(&settings).await;
+    let mut slow = Played::start(&settings, true).await;
+    let mut connection = slow.joined(&a).await;
+    let id = slow.member.id;
+    const COUNT: u32 = 20;
+    for _ in 0..COUNT {
+        assert_eq!(a.channel.post(id, b"x", SYNC), Ok(()));
+    }
+    // All together take longer than one may.
+    let len = frame::frame_len(slow.member.package_len(), 1);
+    for _ in 0..COUNT {
+        read(&mut connection, len).await;
+        tokio::time::sleep(Duration::from_millis(80)).await;
+        connection.write_all(&frame::ACK).await.expect("answered");
+    }
+    let acked = || a.channel.status().members[0].acked;
+    a.told.until("all are answered", |_| acked() == 20).await;
+    assert!(!a.told.has("stalled", id));
+}

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::link::connect;
+use super::connect::connect;
 use super::shared::Shared;
 use crate::tribes::options::SendOptions;
 

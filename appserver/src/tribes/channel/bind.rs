@@ -3,11 +3,9 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::TcpStream;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::ChannelError;
-use super::shared::Limits;
 use crate::tribes::settings::membership::host_port;
 use crate::tribes::settings::{
     ClusterSettings, MembershipSettings, MembershipType, ReceiverAddress,
@@ -157,16 +155,4 @@ fn own_name() -> Result<IpAddr, ChannelError> {
             "receiver.address = tomcat-auto: this machine's name `{name}` has no address; set one"
         ))
     })
-}
-
-/// The sizes of a connection's buffers, if they are set.
-pub(super) fn set_buffers(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
-    let socket = SockRef::from(stream);
-    if limits.rx_buf > 0 {
-        socket.set_recv_buffer_size(limits.rx_buf)?;
-    }
-    if limits.tx_buf > 0 {
-        socket.set_send_buffer_size(limits.tx_buf)?;
-    }
-    Ok(())
 }

@@ -137,9 +137,15 @@ impl Group {
         match notice {
             Notice::Heard(member) => {
                 let known = self.shared.view.load().link(member.id).is_some();
-                let expected = || self.shared.targets.load().contains(&member.address());
-                if known || expected() || member.address() == self.shared.local.address() {
+                let targets = self.shared.targets.load();
+                let expected = targets.contains(&member.address());
+                if known || expected || member.address() == self.shared.local.address() {
                     self.membership.heard(*member, now, &mut self.events);
+                } else if !targets.is_empty() && self.shared.counters.warned.may(now) {
+                    tracing::warn!(
+                        member = %member.address(),
+                        "a heartbeat over TCP is ignored: its address is none of those in membership.members or of membership.name"
+                    );
                 }
             }
             Notice::Probed(id, reached) => {

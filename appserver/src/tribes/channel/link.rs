@@ -18,9 +18,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::connect::connect;
 use super::shared::{Notice, Shared};
 use super::{Delivery, Why};
 use crate::tribes::frame::{self, Answer, Parsed};
@@ -80,7 +81,6 @@ struct Job {
     frame: Bytes,
     wants_ack: bool,
     attempts: u32,
-    since: Instant,
     done: Option<oneshot::Sender<Delivery>>,
     link: Arc<Link>,
 }
@@ -128,6 +128,7 @@ impl Link {
             waiting: VecDeque::new(),
             written: 0,
             unanswered: VecDeque::new(),
+            progress: Instant::now(),
         };
         shared.tasks.spawn(line.run());
         link
@@ -157,7 +158,6 @@ impl Link {
             frame,
             wants_ack: options.wants_ack(),
             attempts: 0,
-            since: Instant::now(),
             done,
             link: Arc::clone(self),
         };
@@ -191,6 +191,8 @@ struct Line {
     written: usize,
     /// Written; their answers come in this order.
     unanswered: VecDeque<Job>,
+    /// When the member last answered or took what is first in the line, or when there began to be a line.
+    progress: Instant,
 }
 
 /// Why the task goes on or ends.
@@ -252,7 +254,7 @@ impl Line {
                 done = &mut other => return Turn::Done(done),
                 () = gone.cancelled() => return Turn::Gone,
                 job = self.jobs.recv(), if self.has_room() => match job {
-                    Some(job) => self.waiting.push_back(job),
+                    Some(job) => self.take(job),
                     None => return Turn::Gone,
                 },
                 () = sleep_until(stall), if armed => self.stall(),
@@ -264,16 +266,21 @@ impl Line {
         self.waiting.len() + self.unanswered.len() < WINDOW
     }
 
-    /// When the member is stalled, and whether that is to come at all.
-    fn stall_at(&self) -> (Instant, bool) {
-        let oldest = self.unanswered.front().or(self.waiting.front());
-        match oldest {
-            Some(job) if !self.link.is_stalled() => (job.since + self.shared.limits.timeout, true),
-            _ => (Instant::now(), false),
+    fn take(&mut self, job: Job) {
+        if self.waiting.is_empty() && self.unanswered.is_empty() {
+            self.progress = Instant::now();
         }
+        self.waiting.push_back(job);
     }
 
-    /// The oldest message waited too long: from now on nobody waits.
+    /// When the member is stalled, and whether that is to come at all.
+    fn stall_at(&self) -> (Instant, bool) {
+        let line = !self.waiting.is_empty() || !self.unanswered.is_empty();
+        let armed = line && !self.link.is_stalled();
+        (self.progress + self.shared.limits.timeout, armed)
+    }
+
+    /// Nothing went on for too long: from now on nobody waits.
     fn stall(&mut self) {
         self.link.stalled.store(true, Ordering::Relaxed);
         for job in self.unanswered.iter_mut().chain(&mut self.waiting) {
@@ -285,17 +292,13 @@ impl Line {
         self.shared.notify(Notice::Stalled(self.link.member.id));
     }
 
-    /// The member took or answered something.
+    /// The member took or answered what was first in the line.
     fn alive(&mut self) {
-        let lost = self.link.lost.load(Ordering::Relaxed);
-        if self.link.is_stalled() || lost > 0 {
-            self.link.stalled.store(false, Ordering::Relaxed);
-            let lost = self.link.lost.swap(0, Ordering::Relaxed);
-            // What waits begins to wait anew.
-            let now = Instant::now();
-            for job in self.unanswered.iter_mut().chain(&mut self.waiting) {
-                job.since = now;
-            }
+        self.progress = Instant::now();
+        let link = &self.link;
+        if link.is_stalled() || link.lost.load(Ordering::Relaxed) > 0 {
+            link.stalled.store(false, Ordering::Relaxed);
+            let lost = link.lost.swap(0, Ordering::Relaxed);
             self.shared
                 .notify(Notice::Recovered(self.link.member.id, lost));
         }
@@ -350,9 +353,9 @@ impl Line {
                 },
                 job = self.jobs.recv(), if room => {
                     let Some(job) = job else { return Turn::Gone };
-                    self.waiting.push_back(job);
+                    self.take(job);
                     while self.has_room() && let Ok(job) = self.jobs.try_recv() {
-                        self.waiting.push_back(job);
+                        self.take(job);
                     }
                 }
                 () = &mut gone => return Turn::Gone,
@@ -380,6 +383,9 @@ impl Line {
         let mut wrote = stream.try_write_vectored(&slices[..used])?;
         if wrote == 0 {
             return Err(ErrorKind::WriteZero.into());
+        }
+        if self.unanswered.is_empty() {
+            self.progress = Instant::now();
         }
         let figures = &self.link.figures;
         figures
@@ -454,18 +460,4 @@ impl Line {
         self.alive();
         Ok(())
     }
-}
-
-/// A connection to a member.
-pub(super) async fn connect(
-    shared: Arc<Shared>,
-    address: std::net::SocketAddr,
-) -> io::Result<TcpStream> {
-    let limit = shared.limits.timeout;
-    let stream = timeout(limit, TcpStream::connect(address))
-        .await
-        .map_err(|_| io::Error::from(ErrorKind::TimedOut))??;
-    stream.set_nodelay(true)?;
-    super::bind::set_buffers(&stream, &shared.limits)?;
-    Ok(stream)
 }

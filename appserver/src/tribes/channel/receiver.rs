@@ -125,8 +125,7 @@ fn invalid(why: impl ToString) -> io::Error {
 
 impl Connection {
     async fn serve(&mut self) -> io::Result<()> {
-        self.stream.set_nodelay(true)?;
-        super::bind::set_buffers(&self.stream, &self.shared.limits)?;
+        super::connect::prepare(&self.stream, &self.shared.limits)?;
         let mut input = Vec::new();
         loop {
             let used = self.frames(&input).await?;
