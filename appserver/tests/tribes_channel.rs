@@ -8,11 +8,15 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use appserver::Clock;
 use appserver::tribes::channel::{Delivery, NotQueued, Why, bind};
+use appserver::tribes::encrypt::{Algorithm, Cipher};
 use appserver::tribes::frame::{self, Parsed};
 use appserver::tribes::member::{Member, MemberId};
 use appserver::tribes::options::SendOptions;
-use appserver::tribes::settings::{ClusterSettings, MembershipType, ReceiverAddress};
+use appserver::tribes::settings::{
+    ClusterSettings, MembershipType, ReceiverAddress, encryption_key_bytes,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tribes::{Node, Process, SOON, SYNC, group_port, multicast, pair};
@@ -595,4 +599,42 @@ async fn a_slow_member_is_not_taken_for_a_frozen_one() {
     let acked = || a.channel.status().members[0].acked;
     a.told.until("all are answered", |_| acked() == 20).await;
     assert!(!a.told.has("stalled", id));
+}
+
+#[tokio::test]
+async fn an_encrypted_message_that_comes_twice_is_dealt_with_once() {
+    let mut settings = multicast();
+    settings.encryption_key = "00112233445566778899aabbccddeeff".into();
+    let a = Node::start(&settings).await;
+    let key = encryption_key_bytes(&settings.encryption_key).expect("a key");
+    let cipher = Cipher::new(Algorithm::Gcm, &key, true).expect("a key");
+    let sender = Member::native(MemberId([9; 16]), SocketAddr::from(([127, 0, 0, 1], 9)), "");
+    let frame = |iv: u8, time: u64| {
+        let mut frame = Vec::new();
+        let head = frame::Head {
+            options: SYNC,
+            timestamp: time,
+            id: [0; 16],
+            sender: &sender.package(),
+        };
+        head.write(&mut frame, |out| {
+            cipher.encrypt([iv; 16], time, b"once", out);
+        });
+        frame
+    };
+    let now = Clock::system().now().0;
+    let address = a.channel.local().address();
+    let mut connection = TcpStream::connect(address).await.expect("connected");
+    for (frame, answer) in [
+        (frame(1, now), frame::ACK),
+        (frame(1, now), frame::ACK),
+        (frame(2, now - 60_000), frame::FAILED_ACK),
+        (frame(3, now), frame::ACK),
+    ] {
+        connection.write_all(&frame).await.expect("written");
+        assert_eq!(read(&mut connection, 21).await, answer);
+    }
+    assert_eq!(a.told.bytes(), [b"once".to_vec(), b"once".to_vec()]);
+    let status = a.channel.status();
+    assert_eq!((status.dropped_encryption, status.received), (2, 2));
 }

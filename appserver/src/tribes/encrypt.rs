@@ -12,7 +12,7 @@ use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, InnerIvInit};
 use aes::{Aes128, Aes192, Aes256};
 use aes_gcm::{AeadInOut, Aes128Gcm, Aes256Gcm, AesGcm, KeyInit};
 
-pub use replay::ReplayWindow;
+pub use replay::{ReplayWindow, Seen};
 
 /// Bytes of the largest initialization vector.
 pub const IV_MAX: usize = 16;

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::shared::{Notice, Shared};
 use super::{Applied, Incoming};
+use crate::tribes::encrypt::Seen;
 use crate::tribes::frame::{self, Frame, Parsed};
 use crate::tribes::member::{ALIVE_AT, Member};
 
@@ -226,27 +227,30 @@ impl Connection {
         let bytes = match &self.shared.security {
             None => frame.message,
             Some(security) => {
+                let now = self.shared.clock.now().0;
                 let opened = security.cipher.decrypt(frame.message, work).ok();
-                let taken = opened.filter(|opened| match (&security.replay, opened.time) {
-                    (Some(window), Some(sent)) => {
-                        let iv = security.cipher.iv(frame.message);
-                        let now = self.shared.clock.now().0;
-                        window
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .take(iv, sent, now)
-                    }
-                    _ => true,
+                let seen = opened.map(|opened| match (&security.replay, opened.time) {
+                    (Some(window), Some(sent)) => window
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .take(security.cipher.iv(frame.message), sent, now),
+                    _ => Seen::Never,
                 });
-                let Some(opened) = taken else {
-                    counters.encryption.fetch_add(1, Ordering::Relaxed);
-                    self.warn(
-                        sender,
-                        "it is not encrypted with this node's key, or too old, or was sent before",
-                    );
-                    return None;
-                };
-                opened.message
+                match (opened, seen) {
+                    (Some(opened), Some(Seen::Never)) => opened.message,
+                    (_, seen) => {
+                        counters.encryption.fetch_add(1, Ordering::Relaxed);
+                        if seen == Some(Seen::Before) {
+                            // Mostly the sender's own second try: it was dealt with then.
+                            return Some(Applied::Done);
+                        }
+                        self.warn(
+                            sender,
+                            "it is not encrypted with this node's key, or its time is not now",
+                        );
+                        return None;
+                    }
+                }
             }
         };
         if !self.is_member(sender).await && self.shared.security.is_none() {

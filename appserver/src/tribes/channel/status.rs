@@ -27,7 +27,7 @@ pub struct ChannelStatus {
     pub dropped_not_member: u64,
     /// Frames and streams dropped because they are none.
     pub dropped_invalid: u64,
-    /// Messages dropped because they could not be decrypted.
+    /// Messages dropped because they could not be decrypted, or came before.
     pub dropped_encryption: u64,
     /// Datagrams that were no heartbeats.
     pub datagrams_ignored: u64,

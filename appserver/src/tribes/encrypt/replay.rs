@@ -4,6 +4,17 @@ use std::collections::{HashSet, VecDeque};
 
 use super::IV_MAX;
 
+/// What a message is to those that came before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// New.
+    Never,
+    /// It was taken already: recorded and sent again, or sent once more after its connection broke.
+    Before,
+    /// Too old, or from too far in the future, to tell.
+    Unknown,
+}
+
 /// What was taken lately. Bounded by time and number; when there are more within the time, the oldest are forgotten, and what is older than
 /// they is refused from then on.
 #[derive(Debug)]
@@ -32,17 +43,18 @@ impl ReplayWindow {
         }
     }
 
-    /// Whether a message with this initialization vector and time is taken now.
-    pub fn take(&mut self, iv: &[u8], sent: u64, now: u64) -> bool {
-        if sent.abs_diff(now) > self.time || sent < self.floor {
-            return false;
-        }
+    /// Takes a message with this initialization vector and time, if it is new.
+    pub fn take(&mut self, iv: &[u8], sent: u64, now: u64) -> Seen {
         let mut key = [0; IV_MAX];
         let len = iv.len().min(IV_MAX);
         key[..len].copy_from_slice(&iv[..len]);
-        if !self.known.insert(key) {
-            return false;
+        if self.known.contains(&key) {
+            return Seen::Before;
         }
+        if sent.abs_diff(now) > self.time || sent < self.floor {
+            return Seen::Unknown;
+        }
+        self.known.insert(key);
         self.taken.push_back((sent, key));
         while let Some((oldest, iv)) = self.taken.front() {
             let old = oldest + self.time < now;
@@ -55,6 +67,6 @@ impl ReplayWindow {
             self.known.remove(iv);
             self.taken.pop_front();
         }
-        true
+        Seen::Never
     }
 }
