@@ -296,11 +296,12 @@ impl Line {
     fn alive(&mut self) {
         self.progress = Instant::now();
         let link = &self.link;
-        if link.is_stalled() || link.lost.load(Ordering::Relaxed) > 0 {
+        let lost = link.lost.load(Ordering::Relaxed);
+        if (link.is_stalled() || lost > 0)
+            && self.shared.notify(Notice::Recovered(link.member.id, lost))
+        {
             link.stalled.store(false, Ordering::Relaxed);
-            let lost = link.lost.swap(0, Ordering::Relaxed);
-            self.shared
-                .notify(Notice::Recovered(self.link.member.id, lost));
+            link.lost.fetch_sub(lost, Ordering::Relaxed);
         }
     }
 

@@ -275,10 +275,12 @@ impl Shared {
         Ok(frame.into())
     }
 
-    /// Tells the membership's task. A full queue means that it has much to do; what it is told comes again.
-    pub(super) fn notify(&self, notice: Notice) {
-        if self.notices.try_send(notice).is_err() {
+    /// Tells the membership's task; false: it has too much to do, or stopped.
+    pub(super) fn notify(&self, notice: Notice) -> bool {
+        let told = self.notices.try_send(notice).is_ok();
+        if !told {
             tracing::debug!("the membership is busy or stopped; a notice is dropped");
         }
+        told
     }
 }
