@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use appserver::Clock;
 use appserver::tribes::channel::{Applied, Channel, Delivery, Incoming, Listener, bind};
+use appserver::tribes::encrypt::{Algorithm, Cipher, IV_MAX};
 use appserver::tribes::frame::{Head, parse};
 use appserver::tribes::member::{Member, MemberId};
 use appserver::tribes::options::SendOptions;
@@ -57,6 +58,37 @@ fn read_frame(bencher: Bencher<'_, '_>) {
     bencher.bench(|| parse(&frame, 1 << 20).map(|_| ()));
 }
 
+const ALGORITHMS: [&str; 2] = ["AES/GCM/NoPadding", "AES/CBC/PKCS5Padding"];
+
+fn cipher(algorithm: &str) -> Cipher {
+    let algorithm = Algorithm::from_name(algorithm).expect("it is built");
+    Cipher::new(algorithm, &[3; 16], true).expect("16 bytes")
+}
+
+#[divan::bench(args = ALGORITHMS)]
+fn encrypt(bencher: Bencher<'_, '_>, algorithm: &str) {
+    let cipher = cipher(algorithm);
+    let mut out = Vec::new();
+    bencher.bench_local(|| {
+        out.clear();
+        cipher.encrypt([4; IV_MAX], 5, &MESSAGE, &mut out);
+        out.len()
+    });
+}
+
+#[divan::bench(args = ALGORITHMS)]
+fn decrypt(bencher: Bencher<'_, '_>, algorithm: &str) {
+    let cipher = cipher(algorithm);
+    let (mut sent, mut work) = (Vec::new(), Vec::new());
+    cipher.encrypt([4; IV_MAX], 5, &MESSAGE, &mut sent);
+    bencher.bench_local(|| {
+        let opened = cipher
+            .decrypt(&sent, &mut work)
+            .expect("what was encrypted");
+        opened.message.len()
+    });
+}
+
 struct Applies;
 
 impl Listener for Applies {
@@ -71,8 +103,10 @@ impl Listener for Applies {
 }
 
 async fn node(key: &str) -> Channel {
-    let mut settings = ClusterSettings::default();
-    settings.encryption_key = key.into();
+    let mut settings = ClusterSettings {
+        encryption_key: key.into(),
+        ..ClusterSettings::default()
+    };
     settings.membership.bind = "127.0.0.1".into();
     settings.membership.address = Ipv4Addr::new(239, 255, 7, 7).into();
     settings.membership.frequency = 100;

@@ -236,9 +236,11 @@ fn flags_of_the_cluster_are_understood() {
     )
     .expect("valid");
     let cluster = &config.cluster;
-    let mut expected = ClusterSettings::default();
-    expected.channel_send_options = "8".parse().expect("options");
-    expected.encryption_key = "00112233445566778899aabbccddeeff".into();
+    let mut expected = ClusterSettings {
+        channel_send_options: "8".parse().expect("options"),
+        encryption_key: "00112233445566778899aabbccddeeff".into(),
+        ..ClusterSettings::default()
+    };
     expected.manager.expire_sessions_on_shutdown = true;
     expected.manager.state_transfer_timeout = 5;
     expected.manager.map_send_options = "8".parse().expect("options");
