@@ -577,6 +577,41 @@ fn a_taken_port_leads_to_the_next_one_or_to_advice() {
     assert!(error.contains("set another receiver.port"), "{error}");
 }
 
+#[test]
+fn an_address_that_leads_nowhere_is_never_announced() {
+    let mut settings = multicast();
+    settings.membership.bind = String::new();
+    settings.receiver.address = ReceiverAddress::Address([0, 0, 0, 0].into());
+    let bound = bind(&settings).expect("a free port");
+    let local = bound.listener.local_addr().expect("its address");
+    assert!(local.ip().is_unspecified());
+    assert!(!bound.announced.ip().is_unspecified());
+    assert_eq!(bound.announced.port(), local.port());
+    // The interface that leads to the others is known: its address, even if it is the loopback's.
+    settings.membership.bind = "127.0.0.1".into();
+    settings.receiver.address = ReceiverAddress::Auto;
+    let bound = bind(&settings).expect("a free port");
+    assert!(bound.announced.ip().is_loopback());
+}
+
+#[tokio::test]
+async fn messages_are_sent_from_any_runtime() {
+    let settings = multicast();
+    let a = Process::start(&settings);
+    let b = Node::start(&settings).await;
+    a.node.knows(&b).await;
+    assert_eq!(a.node.send(&b, b"x").await, Delivery::Acked);
+    let channel = a.node.channel.clone();
+    let id = b.id();
+    let late = a.runtime.spawn(async move {
+        let all = [id];
+        channel.send_all(&all, b"y", SYNC, SOON).await
+    });
+    assert_eq!(late.await.expect("it ends"), [Delivery::Acked]);
+    assert_eq!(b.told.bytes(), [b"x".to_vec(), b"y".to_vec()]);
+    a.runtime.shutdown_background();
+}
+
 #[tokio::test]
 async fn a_slow_member_is_not_taken_for_a_frozen_one() {
     let mut settings = no_heartbeats_needed();

@@ -164,7 +164,7 @@ pub(crate) fn multicast() -> ClusterSettings {
 /// A node on a runtime of its own, which can be ended without a goodbye.
 pub(crate) struct Process {
     pub(crate) node: Node,
-    runtime: tokio::runtime::Runtime,
+    pub(crate) runtime: tokio::runtime::Runtime,
 }
 
 impl Process {

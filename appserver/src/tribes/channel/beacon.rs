@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connect::connect;
@@ -105,6 +105,8 @@ async fn talk(shared: &Arc<Shared>, address: SocketAddr) -> io::Result<()> {
         () = shared.stop.cancelled() => return Ok(()),
     };
     let mut ticks = interval(shared.limits.frequency);
+    // After a pause of the whole process one heartbeat is enough.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut nothing = [0; 16];
     loop {
         let leaving = tokio::select! {
