@@ -13,6 +13,9 @@ use crate::{Clock, Listeners, serve};
 /// A heading of the help.
 const MSM: &str = "Nodes of the modes msm and msm_sticky";
 
+/// Another.
+const CLUSTER: &str = "Members and messages of a cluster; more in appserver.toml";
+
 /// The program and its settings. Everything in `appserver.toml` is a flag too.
 pub const PROGRAM: Program = Program {
     name: "appserver",
@@ -344,6 +347,174 @@ pub const PROGRAM: Program = Program {
         )
         .at("msm.behaviour")
         .group(MSM),
+        Setting::new(
+            "channel_send_options",
+            Kind::Text,
+            "OPTIONS",
+            "What the response waits for: 8 nothing, 2 read, 6 applied by the others, or names [default: 6]",
+        )
+        .at("cluster.channelSendOptions")
+        .group(CLUSTER),
+        Setting::new(
+            "encryption_key",
+            Kind::Secret,
+            "KEY",
+            "Shared key of all members, 32, 48 or 64 hexadecimal digits [default: none]",
+        )
+        .at("cluster.encryptionKey")
+        .group(CLUSTER),
+        Setting::new(
+            "expire_sessions_on_shutdown",
+            Kind::Boolean,
+            "BOOL",
+            "A node that stops ends all sessions [default: false]",
+        )
+        .at("cluster.manager.expireSessionsOnShutdown")
+        .group(CLUSTER),
+        Setting::new(
+            "state_transfer_timeout",
+            Kind::Integer,
+            "SECONDS",
+            "How long to wait for the sessions at the start; -1: for ever, 0: not at all [default: 60]",
+        )
+        .at("cluster.manager.stateTransferTimeout")
+        .group(CLUSTER),
+        Setting::new(
+            "map_send_options",
+            Kind::Text,
+            "OPTIONS",
+            "BackupManager: what the response waits for [default: 6]",
+        )
+        .at("cluster.manager.mapSendOptions")
+        .group(CLUSTER),
+        Setting::new(
+            "membership_type",
+            Kind::Text,
+            "TYPE",
+            "How members are found: multicast, static, dns or auto [default: multicast]",
+        )
+        .at("cluster.membership.type")
+        .group(CLUSTER),
+        Setting::new(
+            "membership_address",
+            Kind::Text,
+            "GROUP",
+            "Multicast group of the heartbeats [default: 228.0.0.4]",
+        )
+        .at("cluster.membership.address")
+        .group(CLUSTER),
+        Setting::new(
+            "membership_port",
+            Kind::Integer,
+            "PORT",
+            "Its port [default: 45564]",
+        )
+        .at("cluster.membership.port")
+        .group(CLUSTER),
+        Setting::new(
+            "membership_frequency",
+            Kind::Integer,
+            "MS",
+            "Time between heartbeats [default: 500]",
+        )
+        .at("cluster.membership.frequency")
+        .group(CLUSTER),
+        Setting::new(
+            "membership_drop_time",
+            Kind::Integer,
+            "MS",
+            "Silence after which a member is suspected [default: 3000]",
+        )
+        .at("cluster.membership.dropTime")
+        .group(CLUSTER),
+        Setting::new(
+            "membership_bind",
+            Kind::Text,
+            "ADDR",
+            "Address of the interface for multicast [default: the system's choice]",
+        )
+        .at("cluster.membership.bind")
+        .group(CLUSTER),
+        Setting::new(
+            "membership_domain",
+            Kind::Text,
+            "NAME",
+            "Domain that heartbeats name [default: none]",
+        )
+        .at("cluster.membership.domain")
+        .group(CLUSTER),
+        Setting::new(
+            "membership_members",
+            Kind::List,
+            "ADDR:PORT",
+            "For static: all members [default: none]",
+        )
+        .at("cluster.membership.members")
+        .group(CLUSTER),
+        Setting::new(
+            "membership_name",
+            Kind::Text,
+            "NAME",
+            "For dns: the name that has the addresses of all members [default: none]",
+        )
+        .at("cluster.membership.name")
+        .group(CLUSTER),
+        Setting::new(
+            "receiver_address",
+            Kind::Text,
+            "ADDR",
+            "Where messages are received; auto: the address that others reach; tomcat-auto: as Tomcat [default: auto]",
+        )
+        .at("cluster.receiver.address")
+        .group(CLUSTER),
+        Setting::new(
+            "receiver_port",
+            Kind::Integer,
+            "PORT",
+            "The first port that is tried [default: 4000]",
+        )
+        .at("cluster.receiver.port")
+        .group(CLUSTER),
+        Setting::new(
+            "receiver_auto_bind",
+            Kind::Integer,
+            "N",
+            "How many ports are tried [default: 100]",
+        )
+        .at("cluster.receiver.autoBind")
+        .group(CLUSTER),
+        Setting::new(
+            "sender_timeout",
+            Kind::Integer,
+            "MS",
+            "Longest wait for a connection and for an answer [default: 3000]",
+        )
+        .at("cluster.sender.timeout")
+        .group(CLUSTER),
+        Setting::new(
+            "replication_filter",
+            Kind::Text,
+            "REGEX",
+            "Requests whose path matches send nothing [default: none]",
+        )
+        .at("cluster.valve.filter")
+        .group(CLUSTER),
+        Setting::new(
+            "primary_indicator",
+            Kind::Boolean,
+            "BOOL",
+            "Whether requests are told if this node is the session's primary [default: false]",
+        )
+        .at("cluster.valve.primaryIndicator")
+        .group(CLUSTER),
+        Setting::new(
+            "jvm_route_binder",
+            Kind::Boolean,
+            "BOOL",
+            "Whether a session from another node gets this node's route [default: true]",
+        )
+        .at("cluster.jvmRouteBinder.enabled")
+        .group(CLUSTER),
         Setting::new(
             "log",
             Kind::Text,

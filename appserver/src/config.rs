@@ -13,6 +13,7 @@ use crate::request::Network;
 use crate::session::Suffix;
 use crate::session::cookie::CookieConfig;
 use crate::site::Colour;
+use crate::tribes::settings::ClusterSettings;
 
 /// Everything that can be set; `appserver.toml` shows it with comments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,6 +64,8 @@ pub struct Config {
     pub cookie: CookieConfig,
     /// The nodes of the modes `msm` and `msm_sticky`, under the names of memcached-session-manager.
     pub msm: MsmSettings,
+    /// The members and messages of a cluster, under Tomcat's names.
+    pub cluster: ClusterSettings,
 }
 
 /// Life and number of sessions, per context.
@@ -102,6 +105,7 @@ impl Default for Config {
             session: SessionConfig::default(),
             cookie: CookieConfig::default(),
             msm: MsmSettings::default(),
+            cluster: ClusterSettings::default(),
         }
     }
 }
@@ -193,6 +197,9 @@ impl Config {
         if matches!(self.mode, Mode::Msm | Mode::MsmSticky) {
             self.msm_settings()?;
         }
+        self.cluster
+            .check()
+            .map_err(|error| Failure::Usage(format!("cluster.{error}")))?;
         for path in &self.contexts {
             self.cookie
                 .cookie(path)

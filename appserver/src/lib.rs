@@ -13,6 +13,7 @@
 //!     manager/standard.rs          in memory
 //!     manager/msm.rs, msm/         in memcached nodes, as memcached-session-manager keeps them
 //!
+//!   tribes.rs, tribes/             Tomcat's group communication: members, and messages between them; knows no session
 //!   java.rs, java/                 Java's object streams, for sessions that Java servers share; pure
 //!   testing.rs, testing/           the suite of all managers; a relay that tells what a memcached is asked
 //! ```
@@ -39,6 +40,7 @@ pub mod session;
 pub mod site;
 pub mod status;
 pub mod testing;
+pub mod tribes;
 
 use std::future::Future;
 use std::net::TcpListener;

@@ -1,5 +1,6 @@
 //! The settings: the sample file holds the defaults, flags reach every setting, nonsense is refused in words.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use appserver::Config;
@@ -20,7 +21,7 @@ fn config(arguments: &str) -> Result<Config, Failure> {
 }
 
 /// Settings in tables of their own.
-const TABLES: [&str; 3] = ["session", "cookie", "msm"];
+const TABLES: [&str; 4] = ["session", "cookie", "msm", "cluster"];
 
 /// What in msm's table would be a strange name of a flag.
 const NOT_ALONE: [&str; 5] = ["sticky", "username", "password", "enabled", "behaviour"];
@@ -47,10 +48,28 @@ fn the_sample_file_holds_every_setting_with_its_default() {
         assert_eq!(keys(&sample), keys(&defaults), "{table}");
         sample.remove(table);
     }
+    let cluster = |table: &toml::Table| keys_below(&table["cluster"], "cluster");
+    let text: toml::Table = text.parse().expect("TOML");
+    assert_eq!(cluster(&text), cluster(&defaults));
     let missing = defaults
         .keys()
         .find(|k| !sample.contains_key(*k) && !TABLES.contains(&k.as_str()));
     assert_eq!(missing, None);
+}
+
+/// Names of all settings in a table and the tables in it.
+fn keys_below(value: &toml::Value, path: &str) -> BTreeSet<String> {
+    match value {
+        toml::Value::Table(table) => table
+            .iter()
+            .flat_map(|(key, value)| keys_below(value, &format!("{path}.{key}")))
+            .collect(),
+        toml::Value::Array(values) if values.iter().any(toml::Value::is_table) => values
+            .iter()
+            .flat_map(|value| keys_below(value, &format!("{path}.{}", value["className"])))
+            .collect(),
+        _ => BTreeSet::from([path.to_owned()]),
+    }
 }
 
 #[test]
@@ -64,11 +83,15 @@ fn every_setting_is_a_flag() {
                 let keys = table.keys().map(String::as_str).chain(["password"]);
                 names.extend(keys.map(msm_flag));
             }
+            // Only the common ones of many are flags; `flags_of_the_cluster_are_understood` has them.
+            toml::Value::Table(_) if name == "cluster" => {}
             toml::Value::Table(table) => names.extend(table.keys().map(|k| format!("{name}_{k}"))),
             _ => names.push(name.clone()),
         }
     }
-    let mut flags: Vec<&str> = PROGRAM.settings.iter().map(|s| s.name).collect();
+    let flags = PROGRAM.settings.iter();
+    let flags = flags.filter(|s| !s.path.starts_with("cluster."));
+    let mut flags: Vec<&str> = flags.map(|s| s.name).collect();
     names.sort_unstable();
     flags.sort_unstable();
     assert_eq!(names, flags);

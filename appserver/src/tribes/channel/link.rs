@@ -1,0 +1,464 @@
+//! The way to one member: a bounded queue, one connection, answers in the order of the messages.
+//!
+//! ```text
+//!   submit ──► queue ──► waiting ──► (written) ──► unanswered ──► done
+//!                           ▲                          │
+//!                           └────── sent again ◄───────┘ the connection broke
+//! ```
+//!
+//! One of ours gets many frames in one write and answers them in order. A Tomcat may apply two frames of one connection in any
+//! order, so it gets the next one when it has answered the one before.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::connect::connect;
+use super::shared::{Notice, Shared};
+use super::{Delivery, Why};
+use crate::tribes::frame::{self, Answer, Parsed};
+use crate::tribes::member::Member;
+use crate::tribes::options::SendOptions;
+
+/// At most so many messages wait for a member.
+const QUEUE_MAX: usize = 65_536;
+
+/// At most so many are taken from the queue and not done yet.
+const WINDOW: usize = 1024;
+
+/// So many frames, at most, in one write.
+const BATCH: usize = 64;
+
+/// The pause before a connection is tried again: first, and at most.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// The data of an answer.
+const ANSWER_DATA: usize = 3;
+
+/// One member's queue and figures.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) member: Member,
+    queue: mpsc::Sender<Job>,
+    bytes_max: usize,
+    bytes: AtomicUsize,
+    stalled: AtomicBool,
+    /// Messages that were thrown away since the member was last told about.
+    lost: AtomicU64,
+    pub(super) figures: Figures,
+    /// The member is none any more.
+    pub(super) gone: CancellationToken,
+}
+
+/// What became of the messages to a member.
+#[derive(Debug, Default)]
+pub(super) struct Figures {
+    pub(super) queued: AtomicU64,
+    pub(super) sent: AtomicU64,
+    pub(super) sent_bytes: AtomicU64,
+    pub(super) acked: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) timed_out: AtomicU64,
+    pub(super) dropped: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A frame on its way.
+#[derive(Debug)]
+struct Job {
+    frame: Bytes,
+    wants_ack: bool,
+    attempts: u32,
+    done: Option<oneshot::Sender<Delivery>>,
+    link: Arc<Link>,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.link
+            .bytes
+            .fetch_sub(self.frame.len(), Ordering::Relaxed);
+        self.link.figures.queued.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Job {
+    fn finish(mut self, delivery: Delivery) {
+        self.tell(delivery);
+    }
+
+    fn tell(&mut self, delivery: Delivery) {
+        if let Some(done) = self.done.take() {
+            // Who waited may have given up.
+            let _ = done.send(delivery);
+        }
+    }
+}
+
+impl Link {
+    /// A link whose task runs until the member is gone or the channel stops.
+    pub(super) fn open(member: Member, shared: &Arc<Shared>) -> Arc<Self> {
+        let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        let link = Arc::new(Self {
+            member,
+            queue,
+            bytes_max: shared.limits.queue,
+            bytes: AtomicUsize::new(0),
+            stalled: AtomicBool::new(false),
+            lost: AtomicU64::new(0),
+            figures: Figures::default(),
+            gone: CancellationToken::new(),
+        });
+        let line = Line {
+            shared: Arc::clone(shared),
+            link: Arc::clone(&link),
+            jobs,
+            waiting: VecDeque::new(),
+            written: 0,
+            unanswered: VecDeque::new(),
+            progress: Instant::now(),
+        };
+        shared.tasks.spawn(line.run());
+        link
+    }
+
+    /// Whether nobody waits for it.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// Somebody gave up waiting.
+    pub(super) fn waited_too_long(&self) {
+        count(&self.figures.timed_out);
+    }
+
+    /// Puts a frame into the queue.
+    pub(super) fn submit(
+        self: &Arc<Self>,
+        frame: Bytes,
+        options: SendOptions,
+        done: Option<oneshot::Sender<Delivery>>,
+    ) -> Result<(), Why> {
+        let len = frame.len();
+        let before = self.bytes.fetch_add(len, Ordering::Relaxed);
+        self.figures.queued.fetch_add(1, Ordering::Relaxed);
+        let job = Job {
+            frame,
+            wants_ack: options.wants_ack(),
+            attempts: 0,
+            done,
+            link: Arc::clone(self),
+        };
+        // An empty queue takes any frame.
+        let full = before > 0 && before + len > self.bytes_max;
+        let refused = match full {
+            true => Some(Why::Full),
+            false => self.queue.try_send(job).err().map(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Why::Full,
+                mpsc::error::TrySendError::Closed(_) => Why::NotMember,
+            }),
+        };
+        match refused {
+            Some(why) => {
+                count(&self.figures.dropped);
+                count(&self.lost);
+                Err(why)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The task's side of a link.
+struct Line {
+    shared: Arc<Shared>,
+    link: Arc<Link>,
+    jobs: mpsc::Receiver<Job>,
+    /// Taken from the queue and not written yet, except for the first bytes of the first.
+    waiting: VecDeque<Job>,
+    written: usize,
+    /// Written; their answers come in this order.
+    unanswered: VecDeque<Job>,
+    /// When the member last answered or took what is first in the line, or when there began to be a line.
+    progress: Instant,
+}
+
+/// Why the task goes on or ends.
+enum Turn<T> {
+    Done(T),
+    Gone,
+}
+
+impl Line {
+    async fn run(mut self) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let connecting = connect(Arc::clone(&self.shared), self.link.member.address());
+            match self.beside(connecting).await {
+                Turn::Gone => break,
+                Turn::Done(Ok(stream)) => {
+                    pause = PAUSE_MIN;
+                    match self.talk(stream).await {
+                        Turn::Gone => break,
+                        Turn::Done(error) => {
+                            let member = self.link.member.address();
+                            tracing::debug!(%member, %error, "connection to a member lost");
+                        }
+                    }
+                    self.send_again();
+                }
+                Turn::Done(Err(error)) => {
+                    let member = self.link.member.address();
+                    tracing::debug!(%member, %error, "member not reached");
+                }
+            }
+            self.shared.notify(Notice::SendFailed(self.link.member.id));
+            if let Turn::Gone = self.beside(tokio::time::sleep(pause)).await {
+                break;
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        self.jobs.close();
+        while let Ok(job) = self.jobs.try_recv() {
+            self.waiting.push_back(job);
+        }
+        let why = match self.shared.stop.is_cancelled() {
+            true => Why::Stopping,
+            false => Why::NotMember,
+        };
+        for job in self.unanswered.drain(..).chain(self.waiting.drain(..)) {
+            count(&self.link.figures.failed);
+            job.finish(Delivery::Failed(why));
+        }
+    }
+
+    /// Waits for something else, while messages are taken in and the oldest does not wait for ever.
+    async fn beside<T>(&mut self, other: impl Future<Output = T>) -> Turn<T> {
+        tokio::pin!(other);
+        let gone = self.link.gone.clone();
+        loop {
+            let (stall, armed) = self.stall_at();
+            tokio::select! {
+                done = &mut other => return Turn::Done(done),
+                () = gone.cancelled() => return Turn::Gone,
+                job = self.jobs.recv(), if self.has_room() => match job {
+                    Some(job) => self.take(job),
+                    None => return Turn::Gone,
+                },
+                () = sleep_until(stall), if armed => self.stall(),
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.len() + self.unanswered.len() < WINDOW
+    }
+
+    fn take(&mut self, job: Job) {
+        if self.waiting.is_empty() && self.unanswered.is_empty() {
+            self.progress = Instant::now();
+        }
+        self.waiting.push_back(job);
+    }
+
+    /// When the member is stalled, and whether that is to come at all.
+    fn stall_at(&self) -> (Instant, bool) {
+        let line = !self.waiting.is_empty() || !self.unanswered.is_empty();
+        let armed = line && !self.link.is_stalled();
+        (self.progress + self.shared.limits.timeout, armed)
+    }
+
+    /// Nothing went on for too long: from now on nobody waits.
+    fn stall(&mut self) {
+        self.link.stalled.store(true, Ordering::Relaxed);
+        for job in self.unanswered.iter_mut().chain(&mut self.waiting) {
+            if job.done.is_some() {
+                count(&self.link.figures.timed_out);
+                job.tell(Delivery::TimedOut);
+            }
+        }
+        self.shared.notify(Notice::Stalled(self.link.member.id));
+    }
+
+    /// The member took or answered what was first in the line.
+    fn alive(&mut self) {
+        self.progress = Instant::now();
+        let link = &self.link;
+        let lost = link.lost.load(Ordering::Relaxed);
+        if (link.is_stalled() || lost > 0)
+            && self.shared.notify(Notice::Recovered(link.member.id, lost))
+        {
+            link.stalled.store(false, Ordering::Relaxed);
+            link.lost.fetch_sub(lost, Ordering::Relaxed);
+        }
+    }
+
+    /// After a connection broke: what was not answered is written again, unless that was done before.
+    fn send_again(&mut self) {
+        let begun = usize::from(self.written > 0).min(self.waiting.len());
+        self.written = 0;
+        let rest = self.waiting.split_off(begun);
+        let again = self.unanswered.drain(..).chain(self.waiting.drain(..));
+        let mut waiting = VecDeque::new();
+        for mut job in again {
+            if job.attempts < self.shared.limits.retries {
+                job.attempts += 1;
+                waiting.push_back(job);
+            } else {
+                count(&self.link.figures.failed);
+                count(&self.link.lost);
+                job.finish(Delivery::Failed(Why::Broken));
+            }
+        }
+        waiting.extend(rest);
+        self.waiting = waiting;
+    }
+
+    /// Frames out and answers in, until the connection breaks or the member is gone.
+    async fn talk(&mut self, stream: TcpStream) -> Turn<io::Error> {
+        let gone = self.link.gone.clone().cancelled_owned();
+        tokio::pin!(gone);
+        let mut input = Vec::with_capacity(1024);
+        let mut blocked = false;
+        loop {
+            while !blocked && self.may_write() {
+                match self.write(&stream) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => blocked = true,
+                    Err(error) => return Turn::Done(error),
+                }
+            }
+            let (stall, armed) = self.stall_at();
+            let room = self.has_room();
+            tokio::select! {
+                ready = stream.readable() => {
+                    if let Err(error) = ready.and_then(|()| self.read(&stream, &mut input)) {
+                        return Turn::Done(error);
+                    }
+                }
+                ready = stream.writable(), if blocked => match ready {
+                    Ok(()) => blocked = false,
+                    Err(error) => return Turn::Done(error),
+                },
+                job = self.jobs.recv(), if room => {
+                    let Some(job) = job else { return Turn::Gone };
+                    self.take(job);
+                    while self.has_room() && let Ok(job) = self.jobs.try_recv() {
+                        self.take(job);
+                    }
+                }
+                () = &mut gone => return Turn::Gone,
+                () = sleep_until(stall), if armed => self.stall(),
+            }
+        }
+    }
+
+    fn may_write(&self) -> bool {
+        !self.waiting.is_empty() && (self.link.member.is_native() || self.unanswered.is_empty())
+    }
+
+    fn write(&mut self, stream: &TcpStream) -> io::Result<()> {
+        let native = self.link.member.is_native();
+        let mut slices = [IoSlice::new(&[]); BATCH];
+        let mut used = 0;
+        for (slice, job) in slices.iter_mut().zip(&self.waiting) {
+            let from = if used == 0 { self.written } else { 0 };
+            *slice = IoSlice::new(&job.frame[from..]);
+            used += 1;
+            if !native && job.wants_ack {
+                break;
+            }
+        }
+        let mut wrote = stream.try_write_vectored(&slices[..used])?;
+        if wrote == 0 {
+            return Err(ErrorKind::WriteZero.into());
+        }
+        if self.unanswered.is_empty() {
+            self.progress = Instant::now();
+        }
+        let figures = &self.link.figures;
+        figures
+            .sent_bytes
+            .fetch_add(wrote as u64, Ordering::Relaxed);
+        while let Some(job) = self.waiting.front() {
+            let left = job.frame.len() - self.written;
+            if wrote < left {
+                self.written += wrote;
+                break;
+            }
+            wrote -= left;
+            self.written = 0;
+            count(&figures.sent);
+            let job = self.waiting.pop_front().expect("it was looked at");
+            if job.wants_ack {
+                self.unanswered.push_back(job);
+            } else {
+                job.finish(Delivery::Written);
+            }
+        }
+        if self.unanswered.is_empty() {
+            self.alive();
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, stream: &TcpStream, input: &mut Vec<u8>) -> io::Result<()> {
+        match stream.try_read_buf(input) {
+            Ok(0) => {
+                return Err(io::Error::new(
+                    ErrorKind::UnexpectedEof,
+                    "the member closed it",
+                ));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let mut at = 0;
+        loop {
+            match frame::parse(&input[at..], ANSWER_DATA) {
+                Ok(Parsed::Answer(answer, used)) => {
+                    at += used;
+                    self.answered(answer)?;
+                }
+                Ok(Parsed::Incomplete(_)) => break,
+                _ => {
+                    return Err(io::Error::new(
+                        ErrorKind::InvalidData,
+                        "no answer of a member",
+                    ));
+                }
+            }
+        }
+        input.drain(..at);
+        Ok(())
+    }
+
+    fn answered(&mut self, answer: Answer) -> io::Result<()> {
+        let Some(job) = self.unanswered.pop_front() else {
+            let why = "the member answered what was not asked";
+            return Err(io::Error::new(ErrorKind::InvalidData, why));
+        };
+        if answer == Answer::Ack || !self.shared.limits.failed_ack {
+            count(&self.link.figures.acked);
+            job.finish(Delivery::Acked);
+        } else {
+            count(&self.link.figures.failed);
+            job.finish(Delivery::Failed(Why::Refused));
+        }
+        self.alive();
+        Ok(())
+    }
+}
