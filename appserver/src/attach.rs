@@ -61,6 +61,10 @@ impl<M: Manager> Attach<M> {
             attached: Arc::clone(&self.0),
             now: self.0.clock.now(),
             line: M::READS_REQUESTS.then(|| (request.method().clone(), request.uri().clone())),
+            named: match self.0.manager.prolongs_unused() {
+                true => Named::of(&request),
+                false => None,
+            },
             state: Mutex::default(),
         });
         let sessions = Sessions(Arc::clone(&visit) as Arc<dyn OneVisit>);
@@ -195,7 +199,8 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
     }
 }
 
-/// Why a handler gets no session. As a response: 503 when there are too many sessions, 409 when the session was ended
+/// Why a handler gets no session. As a response: 503 when there are too many sessions, when the session's store cannot be
+/// reached or when others use the session for too long, 507 when it is too large for the store, 409 when the session was ended
 /// while the request ran, 500 for our own fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -217,7 +222,10 @@ impl Refused {
     /// The status of the response.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Manager(ManagerError::TooMany { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Manager(
+                ManagerError::TooMany { .. } | ManagerError::Unavailable | ManagerError::Busy,
+            ) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Manager(ManagerError::TooLarge { .. }) => StatusCode::INSUFFICIENT_STORAGE,
             Self::Manager(ManagerError::Session(SessionError::Ended)) => StatusCode::CONFLICT,
             Self::Manager(ManagerError::Session(SessionError::Attribute(_))) => {
                 StatusCode::BAD_REQUEST
@@ -242,7 +250,26 @@ struct Visit<M> {
     now: Timestamp,
     /// The request line, for managers that look at it.
     line: Option<(Method, Uri)>,
+    /// Where the request may name a session, for managers that want to know although it asks for none.
+    named: Option<Named>,
     state: Mutex<VisitState>,
+}
+
+/// The cookie fields and the path parameter of a request.
+struct Named {
+    cookies: Vec<HeaderValue>,
+    path: Option<PathSession>,
+}
+
+impl Named {
+    fn of(request: &Request) -> Option<Self> {
+        let cookies = request.headers().get_all(header::COOKIE).iter().cloned();
+        let named = Self {
+            cookies: cookies.collect(),
+            path: request.extensions().get().cloned(),
+        };
+        (!named.cookies.is_empty() || named.path.is_some()).then_some(named)
+    }
 }
 
 #[derive(Default)]
@@ -273,42 +300,12 @@ impl<M: Manager> OneVisit for Visit<M> {
             if std::mem::replace(&mut self.state().loaded, true) {
                 return Ok(());
             }
-            let fields = parts.headers.get_all(header::COOKIE);
-            let mut asked = false;
-            let mut found = None;
-            let cookies = fields.iter().map(HeaderValue::as_bytes);
-            for id in self.attached.cookie.ids(cookies, &mut asked) {
-                found = self
-                    .attached
-                    .manager
-                    .find(&id, &self.line(), self.now)
-                    .await?
-                    .map(|f| (f, id));
-                if found.is_some() {
-                    break;
-                }
+            let looked_up = self.look_up(parts).await;
+            if looked_up.is_err() {
+                // Nobody knows whether there is a session, so the next who asks must not get a new one.
+                self.state().loaded = false;
             }
-            if found.is_none()
-                && let Some(PathSession(text)) = parts.extensions.get()
-            {
-                asked = true;
-                if let Some(id) = AskedId::parse(text.as_bytes()) {
-                    found = self
-                        .attached
-                        .manager
-                        .find(&id, &self.line(), self.now)
-                        .await?
-                        .map(|f| (f, id));
-                }
-            }
-            let mut state = self.state();
-            state.asked = asked;
-            if let Some((found, id)) = found {
-                state.tell_id = !found.session.id().is(&id);
-                state.source = Some(found.source);
-                state.session = Some(found.session);
-            }
-            Ok(())
+            looked_up
         })
     }
 
@@ -332,7 +329,7 @@ impl<M: Manager> OneVisit for Visit<M> {
         Box::pin(async {
             let session = {
                 let state = self.state();
-                if state.source == Some(Source::New) {
+                if state.source == Some(Source::New) || self.is_read_only() {
                     return Ok(());
                 }
                 state.session.clone()
@@ -363,12 +360,66 @@ impl<M> Visit<M> {
 }
 
 impl<M: Manager> Visit<M> {
+    /// Looks up the ids that the request names, the cookies' first.
+    async fn look_up(&self, parts: &Parts) -> Result<(), ManagerError> {
+        let attached = &self.attached;
+        let fields = parts.headers.get_all(header::COOKIE);
+        let mut asked = false;
+        let mut found = None;
+        let cookies = fields.iter().map(HeaderValue::as_bytes);
+        for id in attached.cookie.ids(cookies, &mut asked) {
+            let session = attached.manager.find(&id, &self.line(), self.now).await?;
+            found = session.map(|session| (session, id));
+            if found.is_some() {
+                break;
+            }
+        }
+        if found.is_none()
+            && let Some(PathSession(text)) = parts.extensions.get()
+        {
+            asked = true;
+            if let Some(id) = AskedId::parse(text.as_bytes()) {
+                let session = attached.manager.find(&id, &self.line(), self.now).await?;
+                found = session.map(|session| (session, id));
+            }
+        }
+        let mut state = self.state();
+        state.asked = asked;
+        if let Some((found, id)) = found {
+            state.tell_id = !found.session.id().is(&id);
+            state.source = Some(found.source);
+            state.session = Some(found.session);
+        }
+        Ok(())
+    }
+
+    /// Whether the request may keep nothing, and so hand out no id.
+    fn is_read_only(&self) -> bool {
+        M::READS_REQUESTS && self.attached.manager.is_read_only(&self.line())
+    }
+
+    /// Tells the manager of the session that the request named, for it asked for none.
+    async fn unused(&self, named: &Named) {
+        let mut asked = false;
+        let cookies = named.cookies.iter().map(HeaderValue::as_bytes);
+        let cookie = self.attached.cookie.ids(cookies, &mut asked).next();
+        let path = named.path.as_ref();
+        let path = || path.and_then(|PathSession(text)| AskedId::parse(text.as_bytes()));
+        if let Some(id) = cookie.or_else(path) {
+            self.attached.manager.unused(&id, &self.line()).await;
+        }
+    }
+
     /// Commits the session, and only then lets the response go.
     async fn finish(&self, mut response: Response, secure: bool) -> Response {
-        let (session, source, tell_id) = {
+        let (session, source, tell_id, loaded) = {
             let mut state = self.state();
-            (state.session.take(), state.source, state.tell_id)
+            let session = state.session.take();
+            (session, state.source, state.tell_id, state.loaded)
         };
+        if let (Some(named), false) = (&self.named, loaded) {
+            self.unused(named).await;
+        }
         let (Some(session), Some(source)) = (session, source) else {
             return response;
         };
@@ -382,8 +433,18 @@ impl<M: Manager> Visit<M> {
                 .await
         };
         if let Err(error) = outcome {
-            tracing::error!(%error, "the session was not kept");
-            return Refused::from(error).into_response();
+            match error {
+                // Another request ended it: nothing went wrong.
+                ManagerError::Session(_) => tracing::debug!(%error, "the session was not kept"),
+                _ => tracing::error!(%error, "the session was not kept"),
+            }
+            let mut refused = Refused::from(error).into_response();
+            // The session has its new id although what else the request did is not kept.
+            if tell_id && source != Source::New && !session.is_ended() && !self.is_read_only() {
+                let cookie = attached.cookie.set(&session.id(), secure);
+                refused.headers_mut().append(header::SET_COOKIE, cookie);
+            }
+            return refused;
         }
         let headers = response.headers_mut();
         let source = match source {
@@ -392,7 +453,7 @@ impl<M: Manager> Visit<M> {
             Source::Store => HeaderValue::from_static("store"),
         };
         headers.insert(SESSION_SOURCE, source);
-        if tell_id && !session.is_ended() {
+        if tell_id && !session.is_ended() && !self.is_read_only() {
             headers.append(
                 header::SET_COOKIE,
                 attached.cookie.set(&session.id(), secure),

@@ -231,7 +231,7 @@ pub const PROGRAM: Program = Program {
             "session_backup_timeout",
             Kind::Integer,
             "MS",
-            "Longest wait for a store [default: 100]",
+            "msm only: longest wait for a store; safe waits as for any answer [default: 100]",
         )
         .at("msm.sessionBackupTimeout")
         .group(MSM),
@@ -247,7 +247,7 @@ pub const PROGRAM: Program = Program {
             "locking_mode",
             Kind::Text,
             "MODE",
-            "none, auto, all or uriPattern:REGEX [default: uriPattern:/path1|/path2]",
+            "none, merge, auto, all or uriPattern:REGEX [default: uriPattern:/path1|/path2]",
         )
         .at("msm.lockingMode")
         .group(MSM),
@@ -260,10 +260,26 @@ pub const PROGRAM: Program = Program {
         .at("msm.lockExpiration")
         .group(MSM),
         Setting::new(
+            "lock_timeout",
+            Kind::Integer,
+            "MS",
+            "Safe only: longest wait for a lock [default: 10000]",
+        )
+        .at("msm.lockTimeout")
+        .group(MSM),
+        Setting::new(
+            "lock_on_timeout",
+            Kind::Text,
+            "WHAT",
+            "Safe only: after it, wait (a minute in all), fail or proceed [default: fail]",
+        )
+        .at("msm.lockOnTimeout")
+        .group(MSM),
+        Setting::new(
             "request_uri_ignore_pattern",
             Kind::Text,
             "REGEX",
-            "Requests that have no session [default: images, styles, scripts]",
+            "Requests that store nothing; msm only: that have no session [default: images, styles, scripts]",
         )
         .at("msm.requestUriIgnorePattern")
         .group(MSM),
@@ -287,7 +303,7 @@ pub const PROGRAM: Program = Program {
             "operation_timeout",
             Kind::Integer,
             "MS",
-            "Longest wait for an answer, and for a lock [default: 1000]",
+            "Longest wait for an answer; msm only: and for a lock [default: 1000]",
         )
         .at("msm.operationTimeout")
         .group(MSM),
@@ -343,7 +359,7 @@ pub const PROGRAM: Program = Program {
             "msm_behaviour",
             Kind::Text,
             "NAME",
-            "How closely msm is followed: msm [default: msm]",
+            "safe: msm's records, and nothing acknowledged is lost; msm: command for command [default: safe]",
         )
         .at("msm.behaviour")
         .group(MSM),

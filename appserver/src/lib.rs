@@ -11,7 +11,7 @@
 //!                        │
 //!   manager.rs           ▼         the contract: create find change_id commit remove run status
 //!     manager/standard.rs          in memory
-//!     manager/msm.rs, msm/         in memcached nodes, as memcached-session-manager keeps them
+//!     manager/msm.rs, msm/         in memcached nodes, as memcached-session-manager keeps them, safely
 //!
 //!   tribes.rs, tribes/             Tomcat's group communication: members, and messages between them; knows no session
 //!   java.rs, java/                 Java's object streams, for sessions that Java servers share; pure

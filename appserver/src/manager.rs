@@ -23,7 +23,8 @@ pub use msm::pattern::RequestLine;
 /// - **Conflict**: of two requests that set the same attribute, the later wins. An end wins over every change: whoever
 ///   still holds an ended session gets [`SessionError::Ended`] and cannot bring it back. Of two changes of id both are
 ///   done, one after the other, and the last id holds.
-/// - **Absence**: unknown, ended and expired are one answer, `None`; never an error.
+/// - **Absence**: unknown, ended and expired are one answer, `None`; never an error. That a store cannot be reached is
+///   [`ManagerError::Unavailable`]: the session may exist.
 /// - **Expiry**: a session idle for its interval is ended at the next `find` of it, or by the sweep in `run`, whichever is
 ///   first. A request that is running does not end, but may find its session ended.
 /// - **Order within a request**: `create` or `find`, any number of changes and of `change_id`, then exactly one of
@@ -66,6 +67,26 @@ pub trait Manager: Send + Sync + 'static {
 
     /// The application ended the session: no request finds it again.
     fn remove(&self, session: &Session) -> impl Future<Output = Result<(), ManagerError>> + Send;
+
+    /// Whether the request may read its session and keep nothing: no client gets to know an id from it, and its `commit` stores
+    /// nothing.
+    fn is_read_only(&self, _request: &RequestLine<'_>) -> bool {
+        false
+    }
+
+    /// Whether [`Manager::unused`] does something.
+    fn prolongs_unused(&self) -> bool {
+        false
+    }
+
+    /// A request named this session and never asked for it.
+    fn unused(
+        &self,
+        _asked: &AskedId<'_>,
+        _request: &RequestLine<'_>,
+    ) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 
     /// Life beside the requests, such as the sweep for expired sessions. Ends soon after `shutdown` and when all is safe.
     fn run(&self, shutdown: CancellationToken, clock: Clock) -> impl Future<Output = ()> + Send;
@@ -112,6 +133,23 @@ pub enum ManagerError {
     /// The session cannot be put into the form that the store keeps.
     #[error("the session cannot be stored: {0}; remove what was put into it last")]
     Form(String),
+    /// The session is larger than the store takes. What it held before the request is still there.
+    #[error(
+        "the session takes {bytes} bytes, which is more than its store takes; what it held before is kept: put less into it, or raise \
+         the store's item limit"
+    )]
+    TooLarge {
+        /// How large it is.
+        bytes: usize,
+    },
+    /// The store cannot be reached. The session may well exist, and nothing that the request did is kept.
+    #[error("no node of the session store answers, and nothing was changed; try again")]
+    Unavailable,
+    /// Others have the session, for longer than a request may wait.
+    #[error(
+        "other requests use the session, and this one waited long enough; nothing was changed, try again"
+    )]
+    Busy,
 }
 
 /// Figures of one context's manager.
@@ -133,6 +171,9 @@ pub struct ManagerStatus {
     pub rejected: u64,
     /// Changes of id.
     pub renamed: u64,
+    /// What keeps copies in several nodes alike; none for other ways of keeping sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreStatus>,
     /// The store's nodes; none for sessions in memory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeStatus>,
@@ -149,4 +190,28 @@ pub struct NodeStatus {
     pub commands: u64,
     /// Of these without a usable answer in time.
     pub failed: u64,
+    /// Since when it does not answer, in milliseconds since 1970; none while it does, or where nobody takes note.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub down_since: Option<u64>,
+}
+
+/// Figures of a manager that keeps copies of its sessions in several nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct StoreStatus {
+    /// Sessions whose copies are known to differ now, to be made alike.
+    pub dirty: u64,
+    /// Copies that were made again.
+    pub repaired: u64,
+    /// Stores that met what another request had stored meanwhile.
+    pub conflicts: u64,
+    /// Of these whose changes were merged.
+    pub merges: u64,
+    /// Requests that waited for a lock.
+    pub lock_waits: u64,
+    /// Of these that waited in vain.
+    pub lock_timeouts: u64,
+    /// Stores of sessions larger than a node takes.
+    pub too_large: u64,
+    /// Requests that were refused because no node answered.
+    pub unavailable: u64,
 }

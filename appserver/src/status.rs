@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-use crate::manager::{ManagerStatus, NodeStatus};
+use crate::manager::{ManagerStatus, NodeStatus, StoreStatus};
 
 /// Figures of one serving thread, on cache lines of their own so that threads do not slow each other down.
 #[derive(Debug, Default)]
@@ -191,8 +191,15 @@ impl Status {
                 sample(&mut out, &name, kind, &label, figure(&context.sessions));
             }
         }
+        self.store_metrics(&mut out);
         type NodeFigure = fn(&NodeStatus) -> u64;
-        let nodes: [(&str, &str, &str, NodeFigure); 3] = [
+        let nodes: [(&str, &str, &str, NodeFigure); 4] = [
+            (
+                "store_down",
+                "gauge",
+                "1 while a store node does not answer",
+                |n| n.down_since.is_some().into(),
+            ),
             (
                 "store_connections",
                 "gauge",
@@ -226,6 +233,75 @@ impl Status {
         }
         out += "# EOF\n";
         out
+    }
+
+    /// Figures of managers that keep copies in several nodes alike.
+    fn store_metrics(&self, out: &mut String) {
+        type Figure = fn(&StoreStatus) -> u64;
+        let figures: [(&str, &str, &str, Figure); 8] = [
+            (
+                "dirty_sessions",
+                "gauge",
+                "Sessions whose copies are known to differ",
+                |s| s.dirty,
+            ),
+            (
+                "repaired_copies",
+                "counter",
+                "Copies that were made again",
+                |s| s.repaired,
+            ),
+            (
+                "store_conflicts",
+                "counter",
+                "Stores that met what another request had stored",
+                |s| s.conflicts,
+            ),
+            (
+                "store_merges",
+                "counter",
+                "Stores that merged the changes of others",
+                |s| s.merges,
+            ),
+            (
+                "lock_waits",
+                "counter",
+                "Requests that waited for a session's lock",
+                |s| s.lock_waits,
+            ),
+            (
+                "lock_timeouts",
+                "counter",
+                "Of these that waited in vain",
+                |s| s.lock_timeouts,
+            ),
+            (
+                "too_large_sessions",
+                "counter",
+                "Stores of sessions larger than a node takes",
+                |s| s.too_large,
+            ),
+            (
+                "store_unavailable",
+                "counter",
+                "Requests refused because no store node answered",
+                |s| s.unavailable,
+            ),
+        ];
+        let contexts = || {
+            let stores = self.contexts.iter();
+            stores.filter_map(|c| Some((&c.context, c.sessions.store.as_ref()?)))
+        };
+        for (name, kind, help, figure) in figures {
+            let name = format!("lnmt_appserver_{name}");
+            if contexts().next().is_some() {
+                family(out, &name, kind, help);
+            }
+            for (context, store) in contexts() {
+                let label = format!("{{context=\"{context}\"}}");
+                sample(out, &name, kind, &label, figure(store));
+            }
+        }
     }
 }
 

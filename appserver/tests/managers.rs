@@ -3,7 +3,7 @@
 #[path = "support/tables.rs"]
 mod tables;
 
-use appserver::manager::msm::settings::MsmSettings;
+use appserver::manager::msm::settings::{Behaviour, LockingMode, MsmSettings};
 use appserver::testing::Limits;
 use appserver::{Clock, MsmConfig, MsmManager};
 use tables::{Tables, Timed};
@@ -20,15 +20,22 @@ mod standard {
     }));
 }
 
-/// One node, so that a new id cannot name another.
+/// msm's own behaviour, on one node, so that a new id cannot name another.
 fn msm(limits: Limits, sticky: bool, later: bool) -> Timed<MsmManager<Tables>> {
+    with(limits, |settings| {
+        settings.behaviour = Behaviour::Msm;
+        settings.sticky = sticky;
+        settings.session_backup_async = later;
+    })
+}
+
+fn with(limits: Limits, set: impl FnOnce(&mut MsmSettings)) -> Timed<MsmManager<Tables>> {
     let clock = Clock::manual(appserver::session::Timestamp(0));
-    let settings = MsmSettings {
+    let mut settings = MsmSettings {
         memcached_nodes: "n1:localhost:11211".parse().expect("a node"),
-        sticky,
-        session_backup_async: later,
         ..MsmSettings::default()
     };
+    set(&mut settings);
     let config = MsmConfig {
         prefix: settings.storage_key_prefix.prefix("localhost", "/jsp"),
         settings,
@@ -74,4 +81,41 @@ mod msm {
 
 mod msm_async {
     non_sticky_suite!(|limits| super::msm(limits, false, true));
+}
+
+mod safe_sticky {
+    appserver::manager_suite!(|limits| super::with(limits, |settings| settings.sticky = true));
+}
+
+mod safe_sticky_async {
+    appserver::manager_suite!(|limits| super::with(limits, |settings| {
+        settings.sticky = true;
+        settings.session_backup_async = true;
+    }));
+}
+
+mod safe {
+    non_sticky_suite!(|limits| super::with(limits, |_| {}));
+}
+
+mod safe_async {
+    non_sticky_suite!(|limits| super::with(limits, |settings| {
+        settings.session_backup_async = true;
+    }));
+}
+
+mod safe_locks {
+    use super::LockingMode;
+
+    non_sticky_suite!(|limits| super::with(limits, |settings| {
+        settings.locking_mode = LockingMode::All;
+    }));
+}
+
+mod safe_merges {
+    use super::LockingMode;
+
+    non_sticky_suite!(|limits| super::with(limits, |settings| {
+        settings.locking_mode = LockingMode::Merge;
+    }));
 }

@@ -397,7 +397,12 @@ fn wrong_settings_are_refused_by_name() {
         ),
         ("enabled = false", "needs sticky"),
         ("behaviour = 'better'", "behaviour"),
-        ("behaviour = 'safe'", "not built yet: use msm"),
+        (
+            "lockingMode = 'merge'\nbehaviour = 'msm'",
+            "use behaviour = safe",
+        ),
+        ("lockTimeout = 0", "lockTimeout = 0"),
+        ("lockOnTimeout = 'never'", "lockOnTimeout"),
         (
             "memcachedProtocol = 'binary'\nusername = \"a\\u0000b\"\npassword = 'p'",
             "no zero byte",

@@ -3,6 +3,8 @@
 mod support;
 
 use appserver::config::Mode;
+use appserver::manager::msm::pattern::Pattern;
+use appserver::manager::msm::settings::Behaviour;
 use support::store::{Kind, Store};
 use support::{Browser, Node};
 
@@ -16,6 +18,16 @@ fn stores(kind: Kind) -> Option<[Store; 2]> {
 
 /// A server with these stores.
 fn server(mode: Mode, route: &str, stores: &[Store; 2], later: bool) -> Node {
+    behaving(Behaviour::Safe, mode, route, stores, later)
+}
+
+fn behaving(
+    behaviour: Behaviour,
+    mode: Mode,
+    route: &str,
+    stores: &[Store; 2],
+    later: bool,
+) -> Node {
     let [n1, n2] = stores.each_ref().map(|store| store.address);
     let nodes = format!("n1:{n1},n2:{n2}").parse().expect("nodes");
     Node::with(|config| {
@@ -23,6 +35,7 @@ fn server(mode: Mode, route: &str, stores: &[Store; 2], later: bool) -> Node {
         config.jvm_route = route.into();
         config.msm.memcached_nodes = nodes;
         config.msm.session_backup_async = later;
+        config.msm.behaviour = behaviour;
         // A busy machine is not a dead node.
         config.msm.session_backup_timeout = 10_000;
         config.msm.operation_timeout = 10_000;
@@ -116,21 +129,30 @@ fn every_server_serves_every_session_and_keeps_none() {
 
 #[test]
 fn a_dead_node_loses_no_session_whichever_it_is_and_whoever_is_asked_first() {
-    each_store(|kind| {
+    for behaviour in [Behaviour::Msm, Behaviour::Safe] {
+        each_store(|kind| a_dead_node_loses_no_session(behaviour, kind));
+    }
+}
+
+fn a_dead_node_loses_no_session(behaviour: Behaviour, kind: Kind) {
+    {
         for (kill_primary, a_first) in [(true, true), (true, false), (false, true), (false, false)]
         {
             let Some(mut stores) = stores(kind) else {
                 return;
             };
-            let [a, b] = servers(Mode::Msm, &stores);
+            let [a, b] =
+                ["WEB1", "WEB2"].map(|route| behaving(behaviour, Mode::Msm, route, &stores, false));
             let mut browser = a.browser();
             set(&mut browser, "k", "kept");
             assert_eq!(value(&mut at(&b, &browser), "k"), "kept");
             let primary = place(&browser);
             let dead = if kill_primary { primary } else { 1 - primary };
             stores[dead].kill();
-            for node in [&a, &b] {
-                node.clock.advance(OPINION_MILLIS);
+            if behaviour == Behaviour::Msm {
+                for node in [&a, &b] {
+                    node.clock.advance(OPINION_MILLIS);
+                }
             }
             let order = if a_first { [&a, &b] } else { [&b, &a] };
             for (turn, node) in order.into_iter().enumerate() {
@@ -141,12 +163,13 @@ fn a_dead_node_loses_no_session_whichever_it_is_and_whoever_is_asked_first() {
                     ["kept", "changed"][turn],
                     "{kind:?} {kill_primary} {a_first}"
                 );
-                assert_eq!(place(&there), 1 - dead);
+                let moved = behaviour == Behaviour::Msm && kill_primary;
+                assert_eq!(place(&there), if moved { 1 - dead } else { primary });
                 set(&mut there, "k", "changed");
                 browser = there;
             }
         }
-    });
+    }
 }
 
 #[test]
@@ -171,28 +194,94 @@ fn sticky_sessions_survive_their_server_and_their_node() {
         assert_eq!(place(&on_b), primary);
 
         stores[primary].kill();
-        b.clock.advance(OPINION_MILLIS);
-        assert_eq!(value(&mut on_b, "k"), "second");
+        // The first store that fails tells, or the background does.
+        set(&mut on_b, "k", "third");
+        assert_eq!(value(&mut on_b, "k"), "third");
         assert_eq!(place(&on_b), 1 - primary);
         let c = server(Mode::MsmSticky, "WEB3", &stores, false);
-        assert_eq!(value(&mut at(&c, &on_b), "k"), "second");
+        assert_eq!(value(&mut at(&c, &on_b), "k"), "third");
     });
 }
 
 #[test]
-fn without_any_node_pages_are_served_and_sessions_are_not_kept() {
-    let mut stores = stores(Kind::Sessiond).expect("ours");
-    let a = server(Mode::Msm, "", &stores, false);
-    let mut browser = a.browser();
-    set(&mut browser, "k", "v");
-    for store in &mut stores {
-        store.kill();
+fn without_any_node_msm_keeps_nothing_and_safe_says_so() {
+    for behaviour in [Behaviour::Msm, Behaviour::Safe] {
+        let mut stores = stores(Kind::Sessiond).expect("ours");
+        let a = behaving(behaviour, Mode::Msm, "", &stores, false);
+        let mut browser = a.browser();
+        set(&mut browser, "k", "v");
+        let id = browser.id().to_owned();
+        for store in &mut stores {
+            store.kill();
+        }
+        a.clock.advance(OPINION_MILLIS);
+        let page = "/jsp/set.jsp?name=k&value=w";
+        if behaviour == Behaviour::Msm {
+            assert_eq!(value(&mut browser, "k"), "no session");
+            set(&mut browser, "k", "v");
+            assert!(!browser.id().contains('-'), "{}", browser.id());
+        } else {
+            for page in ["/jsp/get.jsp?name=k", page] {
+                let refused = browser.get(page);
+                assert_eq!(refused.status, 503);
+                assert!(refused.body.contains("no node"), "{}", refused.body);
+            }
+            assert_eq!(browser.id(), id, "the cookie stays");
+            let mut new = a.browser();
+            assert_eq!(new.get(page).status, 503);
+            assert_eq!(new.cookie, None);
+        }
+        assert_eq!(in_memory(&a), 0);
     }
-    a.clock.advance(OPINION_MILLIS);
-    assert_eq!(value(&mut browser, "k"), "no session");
-    set(&mut browser, "k", "v");
-    assert!(!browser.id().contains('-'), "{}", browser.id());
+}
+
+#[test]
+fn ignored_requests_read_and_hand_out_no_cookie() {
+    let stores = stores(Kind::Sessiond).expect("ours");
+    let a = Node::with(|config| {
+        let [n1, n2] = stores.each_ref().map(|store| store.address);
+        config.mode = Mode::Msm;
+        config.msm.memcached_nodes = format!("n1:{n1},n2:{n2}").parse().expect("nodes");
+        config.msm.request_uri_ignore_pattern = Pattern::new("/(set|get).jsp").expect("valid");
+    });
+    let mut browser = a.browser();
+    browser.get("/jsp/");
+    let known = browser.clone();
+    assert_eq!(value(&mut browser, "Blog"), "MeXP");
+    set(&mut browser, "Blog", "changed");
+    assert_eq!(value(&mut browser, "Blog"), "MeXP", "nothing is stored");
+    assert_eq!(browser.cookie, known.cookie);
+    let mut stranger = a.browser();
+    set(&mut stranger, "k", "v");
+    assert_eq!(
+        stranger.cookie, None,
+        "it would name a session that is nowhere"
+    );
     assert_eq!(in_memory(&a), 0);
+}
+
+/// How many sets and adds a store was sent.
+fn stored(store: &Store) -> u64 {
+    use std::io::{BufRead, BufReader, Write};
+    let mut stream = std::net::TcpStream::connect(store.address).expect("it listens");
+    stream.write_all(b"stats\r\n").expect("it reads");
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let line = lines.find_map(|line| line.strip_prefix("STAT cmd_set ").map(str::to_owned));
+    line.and_then(|count| count.parse().ok()).expect("a count")
+}
+
+#[test]
+fn a_request_that_asks_for_no_session_prolongs_it_in_msm_and_costs_nothing_in_safe() {
+    for (behaviour, asked) in [(Behaviour::Msm, 4), (Behaviour::Safe, 0)] {
+        let stores = stores(Kind::Sessiond).expect("ours");
+        let a = behaving(behaviour, Mode::Msm, "", &stores, false);
+        let mut browser = a.browser();
+        set(&mut browser, "k", "v");
+        let before: u64 = stores.iter().map(stored).sum();
+        assert_eq!(browser.get("/jsp/no-such-page").status, 404);
+        let after: u64 = stores.iter().map(stored).sum();
+        assert_eq!(after - before, asked, "{behaviour:?}");
+    }
 }
 
 #[test]
@@ -223,6 +312,9 @@ fn metrics_tell_of_the_nodes() {
         "# TYPE lnmt_appserver_store_commands counter",
         "lnmt_appserver_store_failed_commands_total{store=\"n1\"} 0",
         "lnmt_appserver_store_failed_commands_total{store=\"n2\"} 0",
+        "lnmt_appserver_store_down{store=\"n1\"} 0",
+        "lnmt_appserver_store_merges_total{context=\"/jsp\"} 0",
+        "lnmt_appserver_dirty_sessions{context=\"/jsp\"} 0",
     ] {
         assert!(metrics.lines().any(|l| l == line), "{line}:\n{metrics}");
     }

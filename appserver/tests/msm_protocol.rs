@@ -9,11 +9,10 @@ use std::sync::{Arc, Mutex};
 
 use appserver::manager::msm::attributes;
 use appserver::manager::msm::pattern::RequestLine;
-use appserver::manager::msm::prefix::KeyPrefix;
 use appserver::manager::msm::protocol::{
     Answer, Command, Ending, Held, NonSticky, Outcome, Verb, World,
 };
-use appserver::manager::msm::settings::{Behaviour, MsmSettings};
+use appserver::manager::msm::settings::MsmSettings;
 use appserver::session::attributes::Attributes;
 use appserver::session::{AskedId, Timestamp};
 use replay::{Server, Stage, nodes_of, replay, scenarios};
@@ -204,17 +203,6 @@ fn non_sticky(more: &Json) -> (Shared, NonSticky<Shared>) {
     }
 }
 
-/// The same with what is built of `behaviour = "safe"`, which the settings' check still refuses.
-fn safe() -> (Shared, NonSticky<Shared>) {
-    let world = Shared::new(2);
-    let settings = MsmSettings {
-        behaviour: Behaviour::Safe,
-        ..MsmSettings::default()
-    };
-    let exchange = NonSticky::new(settings, KeyPrefix::default(), "", world.clone());
-    (world, exchange.expect("valid"))
-}
-
 const READ: RequestLine<'static> = RequestLine {
     method: "GET",
     path: "/jsp/get",
@@ -293,69 +281,22 @@ async fn a_session_is_lost_when_its_node_dies_under_a_fresh_opinion() {
 }
 
 #[tokio::test]
-async fn safe_asks_for_the_copy_when_a_node_dies_under_a_fresh_opinion() {
-    let (world, exchange) = safe();
+async fn a_node_that_comes_back_empty_has_no_session() {
+    let (world, exchange) = non_sticky(&json!({"sticky": false}));
     let id = stored(&exchange, "a").await;
-    world.nodes().down[0] = true;
-    let held = find(&exchange, &id).await.expect("the copy");
-    assert!(is(&held, "a"));
-    let moved = held.id.to_string();
-    assert_eq!(moved, format!("{}-n2", &id[..32]));
+    world.nodes().items[0].clear();
+    assert_eq!(find(&exchange, &id).await, None, "though the copy is there");
+}
+
+#[tokio::test]
+async fn an_interval_that_was_set_is_forgotten() {
+    let (_, exchange) = non_sticky(&json!({"sticky": false}));
+    let id = stored(&exchange, "a").await;
+    let mut held = find(&exchange, &id).await.expect("stored");
+    held.validity.interval = 60;
     assert!(end(&exchange, held, None).await);
-    assert!(find(&exchange, &moved).await.is_some());
-    let held = exchange.create(1800).await;
-    assert_eq!(held.id.suffix.node(), Some("n2"), "n1 is known to be down");
-}
-
-#[tokio::test]
-async fn a_node_that_comes_back_empty_wins_in_msm_and_gets_the_session_again_in_safe() {
-    for is_safe in [false, true] {
-        let (world, exchange) = if is_safe {
-            safe()
-        } else {
-            non_sticky(&json!({"sticky": false}))
-        };
-        let id = stored(&exchange, "a").await;
-        world.nodes().items[0].clear();
-        let found = find(&exchange, &id).await;
-        assert_eq!(found.is_some(), is_safe);
-        let Some(held) = found else { continue };
-        assert!(is(&held, "a"));
-        assert_eq!(held.id.to_string(), id, "its node is there");
-        assert!(end(&exchange, held, None).await);
-        world.nodes().items[1].clear();
-        let held = find(&exchange, &id).await.expect("stored on both again");
-        assert!(is(&held, "a"));
-        assert!(end(&exchange, held, None).await);
-        assert_eq!(world.nodes().items[1].len(), 2, "the copy too");
-        // What was ended is gone from both, and an invented id costs a bounded number of gets.
-        let held = find(&exchange, &id).await.expect("stored");
-        exchange.remove(&held).await;
-        world.wait(1000);
-        assert_eq!(find(&exchange, &id).await, None);
-        world.wait(1000);
-        world.take_log();
-        let invented = format!("{}-n1", "0".repeat(32));
-        assert_eq!(find(&exchange, &invented).await, None);
-        assert_eq!(world.take_log().concat().len(), 3);
-    }
-}
-
-#[tokio::test]
-async fn an_interval_that_was_set_is_forgotten_in_msm_and_kept_in_safe() {
-    for (is_safe, kept) in [(false, 1800), (true, 60)] {
-        let (_, exchange) = if is_safe {
-            safe()
-        } else {
-            non_sticky(&json!({"sticky": false}))
-        };
-        let id = stored(&exchange, "a").await;
-        let mut held = find(&exchange, &id).await.expect("stored");
-        held.validity.interval = 60;
-        assert!(end(&exchange, held, None).await);
-        let held = find(&exchange, &id).await.expect("stored");
-        assert_eq!(held.validity.interval, kept);
-    }
+    let held = find(&exchange, &id).await.expect("stored");
+    assert_eq!(held.validity.interval, 1800);
 }
 
 #[tokio::test]
@@ -530,5 +471,5 @@ fn exchanges_can_be_awaited_on_any_thread() {
     let asked = AskedId::parse(b"00000000000000000000000000000000-n1").expect("an id");
     send(exchange.find(&asked, &READ));
     send(exchange.create(1800));
-    send(exchange.unused(&asked));
+    send(exchange.unused(&asked, &READ));
 }

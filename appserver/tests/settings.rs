@@ -164,7 +164,11 @@ fn nonsense_is_refused_in_words() {
             "--mode cluster",
             "`cluster` is not built yet: use one of round_robin",
         ),
-        ("--mode msm --msm-behaviour safe", "use msm"),
+        ("--mode msm --msm-behaviour best", "behaviour"),
+        (
+            "--mode msm --msm-behaviour msm --locking-mode merge",
+            "use behaviour = safe",
+        ),
         ("--mode msm --failover-nodes n1", "needs sticky = true"),
         ("--mode msm_sticky --failover-nodes n3", "`n3` is none of"),
         ("--mode msm --memcached-nodes a:1", "`a:1` is no node"),

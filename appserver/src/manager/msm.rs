@@ -7,6 +7,7 @@
 //!   record.rs ── attributes.rs ── java                the stored session
 //!   validity.rs                                       the small record beside it
 //!   protocol.rs, protocol/                            which commands a request causes
+//!   exchange.rs                                       which way of asking the nodes: msm's own or the safe one
 //!   sessions.rs ── in_use.rs                          the manager: sessions that requests hold, and when they are stored
 //!   client.rs, client/                                the nodes over TCP, in lines or packets; their health
 //! ```
@@ -19,12 +20,13 @@
 //! | `n1` | `validity:ID-n1` | [`validity::Validity`] | 1800 s |
 //! | the next in the ring | `bak:ID-n1` | as `ID-n1` | 3600 s |
 //! | the next in the ring | `bak:validity:ID-n1` | as `validity:ID-n1` | 1800 s |
-//! | `n1`, while a request has the lock | `lock:ID-n1` | [`LOCK_VALUE`] | 5 s |
+//! | `n1`, while a request has the lock | `lock:ID-n1` | [`LOCK_VALUE`], or a random token | 5 s |
 //!
 //! Sticky sessions have the first row only. All of it is pure, without I/O and clock, except `client` and the tasks of `sessions`.
 
 pub mod attributes;
 pub mod client;
+mod exchange;
 pub mod expiry;
 mod in_use;
 pub mod key;

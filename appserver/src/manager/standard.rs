@@ -228,6 +228,7 @@ impl Manager for StandardManager {
             invalidated: read(&self.invalidated),
             rejected: read(&self.rejected),
             renamed: read(&self.renamed),
+            store: None,
             nodes: Vec::new(),
         }
     }

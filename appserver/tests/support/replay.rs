@@ -118,7 +118,7 @@ impl<W: World + Clone> Server<W> {
                 asks_always,
             } => {
                 if page.unused && !*asks_always {
-                    exchange.unused(&asked.expect("an id")).await;
+                    exchange.unused(&asked.expect("an id"), &request).await;
                     return (None, None);
                 }
                 let mut found = match &asked {

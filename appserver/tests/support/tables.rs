@@ -42,6 +42,8 @@ impl World for Tables {
         let until = |exptime: i64| match exptime {
             0 => u64::MAX,
             ..0 => 0,
+            // As memcached: larger numbers are seconds since 1970.
+            2_592_001.. => exptime as u64 * 1000,
             _ => now + exptime as u64 * 1000,
         };
         let item = |exptime: i64, value| Item {

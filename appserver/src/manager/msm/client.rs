@@ -258,6 +258,7 @@ impl World for Client {
             connections: read(&peer.connections),
             commands: read(&peer.commands),
             failed: read(&peer.failed),
+            ..NodeStatus::default()
         });
         figures.collect()
     }

@@ -5,6 +5,9 @@ use crate::session::Timestamp;
 /// memcached takes larger numbers as seconds since 1970.
 const RELATIVE_MAX: i64 = 60 * 60 * 24 * 30;
 
+/// An exptime in the past: what is stored with it is gone at once. A negative one is not, in the binary protocol.
+pub const EXPIRED: i64 = RELATIVE_MAX + 1;
+
 /// Expiry of a lock in seconds, unless `lockExpiration` says otherwise.
 pub const LOCK: i64 = 5;
 
@@ -41,6 +44,12 @@ pub fn sticky(interval: i32, accessed: Timestamp, now: Timestamp) -> i64 {
     )
 }
 
+/// Of the record of a sticky session whose life is prolonged only once in a fifth of its interval.
+pub fn sticky_safe(interval: i32, now: Timestamp) -> i64 {
+    let interval = i64::from(interval.max(0));
+    exptime(interval + interval / 5 + i64::from(interval > 0), now)
+}
+
 /// Seconds from now as memcached wants them; 0, which is never, for none.
 fn exptime(seconds: i64, now: Timestamp) -> i64 {
     exptime_or_past(seconds.max(0), now)
@@ -55,7 +64,7 @@ fn exptime_or_past(seconds: i64, now: Timestamp) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{record, sticky, validity};
+    use super::{record, sticky, sticky_safe, validity};
     use crate::session::Timestamp;
 
     const NOW: Timestamp = Timestamp(1_795_389_394_716);
@@ -92,6 +101,9 @@ mod tests {
             (-1, NOW, 0),
         ] {
             assert_eq!(sticky(interval, accessed, NOW), exptime, "{interval}");
+        }
+        for (interval, exptime) in [(1800, 2161), (5, 7), (1, 2), (0, 0), (-1, 0)] {
+            assert_eq!(sticky_safe(interval, NOW), exptime, "{interval}");
         }
     }
 }

@@ -9,13 +9,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::OwnedMutexGuard;
 
 use super::protocol::Held;
-use crate::session::{Kept, Key, Session, Timestamp};
+use super::protocol::safe::Owned;
+use crate::session::{Kept, Key, Session, SessionId, Timestamp};
 
 /// A session in this server: what requests share, and what the nodes have of it.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) kept: Kept,
     pub(super) held: Held,
+    /// Requests that have the session and did not end; those that were given up too.
+    pub(super) requests: usize,
+}
+
+impl Live {
+    /// A session that one request has.
+    pub(super) fn new(kept: Kept, held: Held) -> Self {
+        Self {
+            kept,
+            held,
+            requests: 1,
+        }
+    }
+
+    /// A request ends; whether no other has the session.
+    pub(super) fn end_request(&mut self) -> bool {
+        self.requests = self.requests.saturating_sub(1);
+        self.requests == 0 || self.kept.references() <= PLACE_AND_ONE
+    }
 }
 
 /// Where a session is while it is in use. Empty while it is being looked for, and after it ended.
@@ -123,6 +143,16 @@ impl InUse {
             }
         });
         idle
+    }
+
+    /// The locks of sessions that requests have now, except of those that are being looked for or stored at this moment.
+    pub(super) fn locks(&self) -> Vec<(SessionId, Owned)> {
+        let lock_of = |place: &Place| {
+            let live = place.try_lock().ok()?;
+            let live = live.as_ref().filter(|live| live.kept.references() > 1)?;
+            Some((live.held.id, live.held.lock()?.clone()))
+        };
+        self.table().values().filter_map(lock_of).collect()
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<Key, Place>> {

@@ -1,9 +1,10 @@
-//! What msm asks its nodes for: command for command what the real one sends, with what it loses. No I/O, no clock and no chance
+//! What msm asks its nodes for: command for command what the real one sends, with what it loses, or safely. No I/O, no clock and no chance
 //! of its own: all that is outside is a [`World`], in tests a few tables.
 //!
 //! ```text
 //!   non_sticky.rs     find, create, end, change_id, remove: sessions live in the nodes
 //!   sticky.rs         the same verbs: sessions live in the servers, one node has a copy
+//!   safe.rs, safe/    both again, with the same keys and records, and nothing acknowledged is lost
 //!        │
 //!   nodes_in_use.rs   which node is up, asked at most once a second; which one a session goes to
 //!   locks.rs          which requests lock, how long they try
@@ -18,6 +19,7 @@ pub mod held;
 pub mod locks;
 pub mod nodes_in_use;
 pub mod non_sticky;
+pub mod safe;
 pub mod sticky;
 
 use std::future::Future;
@@ -27,6 +29,7 @@ use crate::session::Timestamp;
 
 pub use held::{Ending, Held, Outcome};
 pub use non_sticky::NonSticky;
+pub use safe::Safe;
 pub use sticky::Sticky;
 
 /// All that is outside: the nodes, time and chance.

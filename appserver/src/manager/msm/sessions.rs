@@ -4,8 +4,8 @@
 //!   find ──► in_use.rs: held by another request here? ──► shares its state
 //!              │ no (non-sticky: never between requests)
 //!              ▼
-//!            protocol: which commands ──► World: client.rs
-//!   commit ──► encodes what changed, protocol, and forgets the session (non-sticky) or keeps it (sticky)
+//!            exchange.rs: protocol, which commands ──► World: client.rs
+//!   commit ──► encodes what changed, exchange, and forgets the session (non-sticky) or keeps it (sticky)
 //! ```
 //!
 //! What is different from sessions in memory:
@@ -14,8 +14,8 @@
 //! - Non-sticky, only the sessions that requests hold now are counted as active and expire in the background; all others the nodes
 //!   forget by themselves. For the same reason the limit of sessions is one of sessions in use.
 //! - A new id may name another node.
-//! - Parallel requests of a session share its state on this server. Between servers the last to end wins, unless the locking mode
-//!   lets one wait for the other.
+//! - Parallel requests of a session share its state on this server. Between servers changes are merged attribute by attribute, unless
+//!   the locking mode lets one request wait for the other; with msm's own behaviour the last to end wins.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,15 +27,32 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::attributes;
+use super::exchange::Exchange;
 use super::in_use::{InUse, Live, Locked, Place};
 use super::prefix::KeyPrefix;
-use super::protocol::{Ending, Held, NonSticky, Sticky, World};
+use super::protocol::safe::Change;
+use super::protocol::safe::dirty::Dirty;
+use super::protocol::{Held, Outcome, World};
 use super::settings::{MsmSettings, SettingsError};
 use super::validity::Validity;
 use crate::clock::Clock;
-use crate::manager::{Found, Manager, ManagerError, ManagerStatus, RequestLine, Source};
+use crate::manager::{
+    Found, Manager, ManagerError, ManagerStatus, RequestLine, Source, StoreStatus,
+};
 use crate::session::attributes::Attributes;
 use crate::session::{AskedId, Facts, Kept, Session, SessionError, Timestamp};
+
+/// How often the nodes are looked after beside the requests.
+const BACKGROUND: Duration = Duration::from_millis(250);
+
+/// The first pause before a session is stored again whose response left; each is twice the one before.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+
+/// The longest.
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// At most so many sticky sessions are stored again in one turn.
+const UNSAVED_MAX: usize = 64;
 
 /// What a [`MsmManager`] is made from.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,17 +88,15 @@ struct Inner<W> {
     room: Arc<Semaphore>,
     /// Where they are stored: a thread that ends after all that serve.
     runtime: Handle,
+    /// The server ends, so what cannot be stored now never will be.
+    closing: CancellationToken,
+    /// Sticky sessions that no node took as they are now.
+    unsaved: Dirty,
     created: AtomicU64,
     expired: AtomicU64,
     invalidated: AtomicU64,
     rejected: AtomicU64,
     renamed: AtomicU64,
-}
-
-#[derive(Debug)]
-enum Exchange<W> {
-    NonSticky(Box<NonSticky<W>>),
-    Sticky(Box<Sticky<W>>),
 }
 
 impl<W: World + 'static> MsmManager<W> {
@@ -92,13 +107,7 @@ impl<W: World + 'static> MsmManager<W> {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             threads => threads.into(),
         };
-        let exchange = if settings.sticky {
-            let exchange = Sticky::new(settings, prefix, &config.route, world)?;
-            Exchange::Sticky(Box::new(exchange))
-        } else {
-            let exchange = NonSticky::new(settings, prefix, &config.route, world)?;
-            Exchange::NonSticky(Box::new(exchange))
-        };
+        let exchange = Exchange::new(settings, prefix, &config.route, world)?;
         Ok(Self(Arc::new(Inner {
             exchange,
             in_use: InUse::default(),
@@ -106,12 +115,21 @@ impl<W: World + 'static> MsmManager<W> {
             storing: TaskTracker::new(),
             room: Arc::new(Semaphore::new(threads)),
             runtime: Handle::current(),
+            closing: CancellationToken::new(),
+            unsaved: Dirty::default(),
             created: AtomicU64::new(0),
             expired: AtomicU64::new(0),
             invalidated: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             renamed: AtomicU64::new(0),
         })))
+    }
+
+    /// One turn of what [`Manager::run`] does beside requests with the safe behaviour: asks nodes whether they are there, makes copies
+    /// alike, stores what no node took.
+    pub async fn look_after(&self) {
+        self.0.exchange.background().await;
+        self.0.store_unsaved().await;
     }
 
     /// Sessions that are in this server's memory now.
@@ -124,18 +142,18 @@ impl<W: World + 'static> MsmManager<W> {
         match &self.0.exchange {
             Exchange::NonSticky(_) => true,
             Exchange::Sticky(exchange) => exchange.is_enabled(),
+            Exchange::Safe(exchange) => exchange.is_enabled(),
         }
     }
 
     /// Uses the nodes from now on, or does not. What was not stored meanwhile is stored by the next request that uses it.
     pub fn enable(&self, enabled: bool) -> Result<(), NotSticky> {
         match &self.0.exchange {
-            Exchange::NonSticky(_) => Err(NotSticky),
-            Exchange::Sticky(exchange) => {
-                exchange.enable(enabled);
-                Ok(())
-            }
+            Exchange::Sticky(exchange) => exchange.enable(enabled),
+            Exchange::Safe(exchange) if self.0.keeps() => exchange.enable(enabled),
+            Exchange::NonSticky(_) | Exchange::Safe(_) => return Err(NotSticky),
         }
+        Ok(())
     }
 }
 
@@ -157,14 +175,11 @@ impl<W: World + 'static> Manager for MsmManager<W> {
             return Err(ManagerError::TooMany { limit });
         }
         let interval = inner.config.max_inactive;
-        let mut held = match &inner.exchange {
-            Exchange::NonSticky(exchange) => exchange.create(interval).await,
-            Exchange::Sticky(exchange) => exchange.create(interval).await,
-        };
+        let mut held = inner.exchange.create(interval).await;
         held.created = now;
         let kept = Kept::new(held.id, now, interval);
         let session = Session::holding(kept.clone()).recording();
-        inner.in_use.put(held.id.key, Live { kept, held });
+        inner.in_use.put(held.id.key, Live::new(kept, held));
         inner.created.fetch_add(1, Ordering::Relaxed);
         Ok(session)
     }
@@ -179,11 +194,11 @@ impl<W: World + 'static> Manager for MsmManager<W> {
         let place = inner.in_use.place(asked.key);
         let mut locked = Arc::clone(&place).lock_owned().await;
         let found = inner.find(&mut locked, asked, request, now).await;
-        if found.is_none() {
+        if !matches!(found, Ok(Some(_))) {
             let keep = inner.keeps();
             inner.in_use.leave(asked.key, place, locked, keep);
         }
-        Ok(found)
+        found
     }
 
     async fn change_id(&self, session: &Session, _now: Timestamp) -> Result<(), ManagerError> {
@@ -192,7 +207,7 @@ impl<W: World + 'static> Manager for MsmManager<W> {
         let (place, mut locked) = inner.in_use.find(session).await.ok_or_else(ended)?;
         let renamed = match locked.as_mut() {
             Some(live) if !session.is_ended() => inner.rename(live, &place).await,
-            _ => Err(SessionError::Ended),
+            _ => Err(ended()),
         };
         inner.in_use.leave(session.id().key, place, locked, true);
         renamed?;
@@ -217,46 +232,27 @@ impl<W: World + 'static> Manager for MsmManager<W> {
             inner.in_use.leave(session.id().key, place, locked, true);
             return Ok(());
         }
-        let settings = &inner.config.settings;
-        let changes = session.take_changes();
-        let live = locked.as_mut();
-        let encoded = live.map_or(Ok(None), |live| {
-            let interval = session.facts().max_inactive;
-            live.held.validity = Validity {
-                interval,
-                last_accessed: now,
-                this_accessed: now,
-            };
-            // What is new was never stored and must be, with or without attributes.
-            if changes.attributes.is_empty() && !live.held.is_new {
-                return Ok(None);
-            }
-            session
-                .read(|attributes| attributes::encode(attributes, |name| settings.stores(name)))
-                .map(Some)
-        });
-        let encoded = encoded.map_err(|error| ManagerError::Form(error.to_string()));
-        let encoded = match encoded {
-            Ok(encoded) => encoded,
+        let ending = match inner.ending(session, &mut locked, now) {
+            Ok(ending) => ending,
             Err(error) => {
                 let keep = inner.keeps();
                 inner.in_use.leave(session.id().key, place, locked, keep);
                 return Err(error);
             }
         };
-        let room = settings
-            .session_backup_async
-            .then(|| Arc::clone(&inner.room).try_acquire_owned());
+        let room = inner.config.settings.session_backup_async;
+        let room = room.then(|| Arc::clone(&inner.room).try_acquire_owned());
         let Some(Ok(permit)) = room else {
-            inner.store(session, place, locked, encoded, request).await;
-            return Ok(());
+            let stored = inner.store(&mut locked, &ending, request).await;
+            inner.ended(session, place, locked, request);
+            return stored;
         };
         let (inner, session) = (Arc::clone(inner), session.clone());
         let line = OwnedLine::of(request);
         let task = async move {
             let request = line.borrowed();
             inner
-                .store(&session, place, locked, encoded, &request)
+                .store_behind(&session, place, locked, ending, &request)
                 .await;
             drop(permit);
         };
@@ -270,13 +266,27 @@ impl<W: World + 'static> Manager for MsmManager<W> {
         let Some((place, mut locked)) = inner.in_use.find(session).await else {
             return Ok(());
         };
-        if let Some(live) = locked.take() {
-            inner.remove(&live.held).await;
+        let mut removed = Ok(());
+        if let Some(mut live) = locked.take() {
+            removed = inner.exchange.remove(&mut live.held).await;
             inner.invalidated.fetch_add(1, Ordering::Relaxed);
         }
         let keep = inner.keeps();
         inner.in_use.leave(session.id().key, place, locked, keep);
-        Ok(())
+        removed
+    }
+
+    fn is_read_only(&self, request: &RequestLine<'_>) -> bool {
+        self.0.exchange.is_read_only(&self.0.here(request))
+    }
+
+    fn prolongs_unused(&self) -> bool {
+        self.0.exchange.prolongs_unused()
+    }
+
+    async fn unused(&self, asked: &AskedId<'_>, request: &RequestLine<'_>) {
+        let request = self.0.here(request);
+        self.0.exchange.unused(asked, &request).await;
     }
 
     async fn run(&self, shutdown: CancellationToken, clock: Clock) {
@@ -287,19 +297,42 @@ impl<W: World + 'static> Manager for MsmManager<W> {
                 inner.sweep(clock.now()).await;
             }
         };
-        shutdown.run_until_cancelled(sweeps).await;
+        let background = async {
+            loop {
+                tokio::time::sleep(BACKGROUND).await;
+                self.look_after().await;
+            }
+        };
+        let renewals = async {
+            let third = Duration::from_secs(inner.config.settings.lock_expiration.into()) / 3;
+            loop {
+                tokio::time::sleep(third).await;
+                for (id, lock) in inner.in_use.locks() {
+                    inner.exchange.renew(id, &lock).await;
+                }
+            }
+        };
+        let all = async { tokio::join!(sweeps, background, renewals) };
+        shutdown.run_until_cancelled(all).await;
+        inner.closing.cancel();
         inner.storing.close();
         inner.storing.wait().await;
+        inner.store_unsaved().await;
     }
 
     fn status(&self) -> ManagerStatus {
         let inner = &*self.0;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (manager, nodes) = match &inner.exchange {
-            Exchange::NonSticky(exchange) => ("msm", exchange.world().nodes()),
-            Exchange::Sticky(exchange) => ("msm_sticky", exchange.world().nodes()),
-        };
+        let (nodes, store) = inner.exchange.status();
+        let store = store.map(|store| StoreStatus {
+            dirty: store.dirty + inner.unsaved.count() as u64,
+            ..store
+        });
         let shown = inner.config.settings.enable_statistics;
+        let manager = match inner.keeps() {
+            true => "msm_sticky",
+            false => "msm",
+        };
         ManagerStatus {
             manager,
             active: inner.in_use.len() as u64,
@@ -309,6 +342,7 @@ impl<W: World + 'static> Manager for MsmManager<W> {
             invalidated: read(&inner.invalidated),
             rejected: read(&inner.rejected),
             renamed: read(&inner.renamed),
+            store: store.filter(|_| shown),
             nodes: if shown { nodes } else { Vec::new() },
         }
     }
@@ -317,7 +351,7 @@ impl<W: World + 'static> Manager for MsmManager<W> {
 impl<W: World + 'static> Inner<W> {
     /// Whether sessions stay in this server between requests.
     fn keeps(&self) -> bool {
-        matches!(self.exchange, Exchange::Sticky(_))
+        self.config.settings.sticky
     }
 
     /// The session in its place, or from the nodes into it.
@@ -327,32 +361,32 @@ impl<W: World + 'static> Inner<W> {
         asked: &AskedId<'_>,
         request: &RequestLine<'_>,
         now: Timestamp,
-    ) -> Option<Found> {
+    ) -> Result<Option<Found>, ManagerError> {
+        let request = &self.here(request);
         // Whoever gave a request up may have left a session that the nodes know better.
         let is_shared = |live: &Live| self.keeps() || live.kept.references() > 1;
         if (**place).as_ref().is_some_and(is_shared) {
-            return self.share(place, asked, now).await;
+            return self.share(place, asked, request, now).await;
         }
         **place = None;
-        let request = &self.here(request);
-        let held = match &self.exchange {
-            Exchange::NonSticky(exchange) => exchange.find(asked, request).await?,
-            Exchange::Sticky(exchange) => exchange.take_over(asked).await?,
+        let held = self.exchange.find(asked, request, self.keeps()).await?;
+        let Some(held) = held else {
+            return Ok(None);
         };
         let attributes = match attributes::decode(held.attributes()) {
             Ok(attributes) => attributes,
             Err(error) => {
                 tracing::warn!(id = %held.id, %error, "a stored session cannot be read");
-                return None;
+                return Ok(None);
             }
         };
         let kept = restored(&held, attributes, now);
         let session = Session::holding(kept.clone()).recording();
-        **place = Some(Live { kept, held });
-        Some(Found {
+        **place = Some(Live::new(kept, held));
+        Ok(Some(Found {
             session,
             source: Source::Store,
-        })
+        }))
     }
 
     /// The session that is here already; `None` if it ended, or was idle too long and is ended now.
@@ -360,57 +394,177 @@ impl<W: World + 'static> Inner<W> {
         &self,
         place: &mut Locked,
         asked: &AskedId<'_>,
+        request: &RequestLine<'_>,
         now: Timestamp,
-    ) -> Option<Found> {
-        let live = (**place).as_mut()?;
+    ) -> Result<Option<Found>, ManagerError> {
+        let Some(live) = (**place).as_mut() else {
+            return Ok(None);
+        };
         let is_ended = Session::holding(live.kept.clone()).is_ended();
         // It may have got a new id while this request waited for the place.
         if is_ended || live.held.id.key != asked.key {
-            return None;
+            return Ok(None);
         }
         let Some(session) = live.kept.begin(now) else {
             self.expired.fetch_add(1, Ordering::Relaxed);
-            let live = (**place).take()?;
-            self.remove(&live.held).await;
-            return None;
+            if let Some(live) = (**place).take() {
+                self.exchange.expire(&live.held).await;
+            }
+            return Ok(None);
         };
-        if let Exchange::Sticky(exchange) = &self.exchange {
-            exchange.begin(&mut live.held).await;
-            live.kept.rename(live.held.id).ok()?;
+        let keeps = self.keeps();
+        match self.exchange.begin(&mut live.held, request, keeps).await {
+            Ok(Some(base)) => rebase(&live.kept, &base, live.held.attributes())?,
+            Ok(None) => {}
+            Err(ManagerError::Session(_)) => {
+                // Another server ended it.
+                session.invalidate();
+                **place = None;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
         }
-        Some(Found {
+        if live.kept.rename(live.held.id).is_err() {
+            // Another request ended it meanwhile, and waits for the place.
+            return Ok(None);
+        }
+        live.requests += 1;
+        Ok(Some(Found {
             session: session.recording(),
             source: Source::Local,
-        })
+        }))
     }
 
-    /// Stores a session at the end of a request, and leaves its place.
-    async fn store(
+    /// What a request did that ends now.
+    fn ending(
         &self,
         session: &Session,
-        place: Place,
-        mut locked: Locked,
-        encoded: Option<Vec<u8>>,
+        locked: &mut Locked,
+        now: Timestamp,
+    ) -> Result<Ended, ManagerError> {
+        let changes = session.take_changes();
+        let mut ended = Ended {
+            attributes: None,
+            names: changes.attributes,
+            last: true,
+        };
+        let Some(live) = (**locked).as_mut() else {
+            return Ok(ended);
+        };
+        ended.last = live.end_request();
+        live.held.validity = Validity {
+            interval: session.facts().max_inactive,
+            last_accessed: now,
+            this_accessed: now,
+        };
+        // What is new was never stored and must be, with or without attributes.
+        if !ended.names.is_empty() || live.held.is_new {
+            let settings = &self.config.settings;
+            ended.names.retain(|name| settings.stores(name));
+            let encoded = session
+                .read(|attributes| attributes::encode(attributes, |name| settings.stores(name)));
+            let encoded = encoded.map_err(|error| ManagerError::Form(error.to_string()))?;
+            ended.attributes = Some(encoded);
+        }
+        Ok(ended)
+    }
+
+    /// Stores a session at the end of a request.
+    async fn store(
+        &self,
+        locked: &mut Locked,
+        ended: &Ended,
         request: &RequestLine<'_>,
-    ) {
-        if let Some(Live { held, .. }) = locked.as_mut() {
-            let ending = Ending {
-                attributes: encoded.as_deref(),
-            };
-            let request = &self.here(request);
-            match &self.exchange {
-                Exchange::NonSticky(exchange) => {
-                    if let Some(copies) = exchange.end(held, ending, request).await {
-                        exchange.copy(held, copies).await;
-                    }
-                }
-                Exchange::Sticky(exchange) => {
-                    exchange.end(held, ending, request).await;
+    ) -> Result<(), ManagerError> {
+        let Some(live) = (**locked).as_mut() else {
+            return Ok(());
+        };
+        let request = &self.here(request);
+        match self
+            .exchange
+            .end(&mut live.held, ended.change(), request)
+            .await
+        {
+            Ok(Outcome::Failed) => self.unsaved.add(live.held.id),
+            Ok(_) => {
+                if let Some(base) = live.held.take_base() {
+                    rebase(&live.kept, &base, live.held.attributes())?;
                 }
             }
+            Err(ManagerError::Session(error)) => {
+                // Another server ended it.
+                Session::holding(live.kept.clone()).invalidate();
+                **locked = None;
+                return Err(error.into());
+            }
+            Err(error) => return Err(error),
         }
-        let keep = self.keeps();
+        Ok(())
+    }
+
+    /// Stores a session whose response has left, until a node has it: the session stays here so long, for the next request. Gives
+    /// up when the session cannot be stored at all, was idle for its interval, or the server ends.
+    async fn store_behind(
+        &self,
+        session: &Session,
+        mut place: Place,
+        mut locked: Locked,
+        ended: Ended,
+        request: &RequestLine<'_>,
+    ) {
+        let mut pause = RETRY_MIN;
+        loop {
+            let last = self.closing.is_cancelled();
+            let stored = self.store(&mut locked, &ended, request).await;
+            let again = matches!(stored, Err(ManagerError::Unavailable | ManagerError::Busy));
+            if let Err(error) = &stored
+                && (!again || last)
+            {
+                tracing::error!(id = %session.id(), %error, "a session was not stored behind its response");
+            }
+            if !again || last {
+                return self.ended(session, place, locked, request);
+            }
+            self.in_use.leave(session.id().key, place, locked, true);
+            let paused = tokio::time::sleep(pause);
+            self.closing.run_until_cancelled(paused).await;
+            pause = (pause * 2).min(RETRY_MAX);
+            match self.in_use.find(session).await {
+                Some(found) => (place, locked) = found,
+                None => return,
+            }
+        }
+    }
+
+    /// A request leaves the place of its session.
+    fn ended(&self, session: &Session, place: Place, locked: Locked, request: &RequestLine<'_>) {
+        // What a request made that may not store is known to nobody.
+        let is_lost = locked.as_ref().is_some_and(|live| live.held.is_new)
+            && self.exchange.is_read_only(&self.here(request));
+        let keep = self.keeps() && !is_lost;
         self.in_use.leave(session.id().key, place, locked, keep);
+    }
+
+    /// Stores sticky sessions that no node took.
+    async fn store_unsaved(&self) {
+        for id in self.unsaved.take(UNSAVED_MAX) {
+            let place = self.in_use.place(id.key);
+            let mut locked = Arc::clone(&place).lock_owned().await;
+            if let Some(live) = locked.as_mut()
+                && !live.kept.facts().is_new
+            {
+                let nothing = Ended {
+                    attributes: None,
+                    names: Vec::new(),
+                    last: false,
+                };
+                let request = &RequestLine::default();
+                if let Err(error) = self.store(&mut locked, &nothing, request).await {
+                    tracing::warn!(%id, %error, "a session was not stored");
+                }
+            }
+            self.in_use.leave(id.key, place, locked, true);
+        }
     }
 
     /// The request, which does not know its context.
@@ -422,22 +576,15 @@ impl<W: World + 'static> Inner<W> {
     }
 
     /// Gives a session a new id.
-    async fn rename(&self, live: &mut Live, place: &Place) -> Result<(), SessionError> {
+    async fn rename(&self, live: &mut Live, place: &Place) -> Result<(), ManagerError> {
         let old = live.held.id.key;
-        match &self.exchange {
-            Exchange::NonSticky(exchange) => exchange.change_id(&mut live.held).await,
-            Exchange::Sticky(exchange) => exchange.change_id(&mut live.held).await,
+        self.exchange.change_id(&mut live.held).await?;
+        if let Some(base) = live.held.take_base() {
+            rebase(&live.kept, &base, live.held.attributes())?;
         }
         let new = live.held.id;
         let rename = || live.kept.rename(new);
-        self.in_use.rename(old, new.key, place, rename)
-    }
-
-    async fn remove(&self, held: &Held) {
-        match &self.exchange {
-            Exchange::NonSticky(exchange) => exchange.remove(held).await,
-            Exchange::Sticky(exchange) => exchange.remove(held).await,
-        }
+        Ok(self.in_use.rename(old, new.key, place, rename)?)
     }
 
     /// Ends sessions that were idle too long. A copy in sticky mode is this server's to delete; of non-sticky sessions another
@@ -451,8 +598,50 @@ impl<W: World + 'static> Inner<W> {
         self.expired.fetch_add(idle.len() as u64, Ordering::Relaxed);
         if self.keeps() {
             for live in &idle {
-                self.remove(&live.held).await;
+                self.exchange.expire(&live.held).await;
             }
+        }
+    }
+}
+
+/// Takes over what others changed between `base` and `stored`, except what requests here changed as well.
+fn rebase(kept: &Kept, base: &[u8], stored: &[u8]) -> Result<(), ManagerError> {
+    let decode = |bytes: &[u8]| {
+        attributes::decode(bytes).map_err(|error| ManagerError::Form(error.to_string()))
+    };
+    let (base, stored) = (decode(base)?, decode(stored)?);
+    let rebased = Session::holding(kept.clone()).update(|edit| {
+        for (name, _) in stored.iter().chain(base.iter()) {
+            let (before, now) = (base.get(name), stored.get(name));
+            if before == now || edit.get(name) != before {
+                continue;
+            }
+            match now {
+                Some(value) => edit.set(name, &value)?,
+                None => drop(edit.remove(name)),
+            }
+        }
+        Ok(())
+    });
+    match rebased {
+        Ok(()) | Err(SessionError::Ended) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a request did with its session.
+struct Ended {
+    attributes: Option<Vec<u8>>,
+    names: Vec<String>,
+    last: bool,
+}
+
+impl Ended {
+    fn change(&self) -> Change<'_> {
+        Change {
+            attributes: self.attributes.as_deref(),
+            names: &self.names,
+            last: self.last,
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::key::KEY_MAX;
 use super::node::Nodes;
-use super::pattern::{Pattern, PatternError, Subject};
+use super::pattern::{Pattern, PatternError};
 use super::prefix::PrefixRule;
 use crate::session::id::RANDOM_DIGITS;
 
@@ -44,6 +44,10 @@ pub struct MsmSettings {
     pub locking_mode: LockingMode,
     /// Seconds until the store frees a lock whose server died.
     pub lock_expiration: u32,
+    /// Safe only: how long a request waits for a lock, in milliseconds.
+    pub lock_timeout: u32,
+    /// Safe only: what a request does that waited so long.
+    pub lock_on_timeout: LockOnTimeout,
     /// Requests that read the session and never store it.
     pub request_uri_ignore_pattern: Pattern,
     /// Names of the attributes that are stored; empty: all.
@@ -84,6 +88,8 @@ impl Default for MsmSettings {
             backup_thread_count: 0,
             locking_mode: LockingMode::UriPattern(pattern("/path1|/path2")),
             lock_expiration: 5,
+            lock_timeout: 10_000,
+            lock_on_timeout: LockOnTimeout::Fail,
             request_uri_ignore_pattern: pattern(r".*\.(ico|png|gif|jpg|css|js)$"),
             session_attribute_filter: Pattern::default(),
             storage_key_prefix: PrefixRule::default(),
@@ -94,7 +100,7 @@ impl Default for MsmSettings {
             transcoder_factory_class: TRANSCODER.into(),
             enabled: true,
             enable_statistics: true,
-            behaviour: Behaviour::Msm,
+            behaviour: Behaviour::Safe,
         }
     }
 }
@@ -119,14 +125,16 @@ pub enum Behaviour {
     Safe,
 }
 
-impl Behaviour {
-    /// What the expressions over requests are compared with.
-    pub fn subject(self) -> Subject {
-        match self {
-            Self::Msm => Subject::MethodUriQuery,
-            Self::Safe => Subject::Path,
-        }
-    }
+/// What a request does that did not get a lock in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LockOnTimeout {
+    /// Waits on, up to a minute in all, and then fails.
+    Wait,
+    /// Is answered with 503.
+    Fail,
+    /// Goes on without the lock; its changes are merged.
+    Proceed,
 }
 
 /// The protocol spoken with the nodes.
@@ -152,13 +160,15 @@ pub enum LockingMode {
     App,
     /// Those that match.
     UriPattern(Pattern),
+    /// Safe only: none; changes of parallel requests are merged, attribute by attribute.
+    Merge,
 }
 
 /// A locking mode that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LockingModeError {
     /// Not a word of msm.
-    #[error("lockingMode `{0}` is unknown; use none, auto, all, app or uriPattern:REGEX")]
+    #[error("lockingMode `{0}` is unknown; use none, merge, auto, all, app or uriPattern:REGEX")]
     Unknown(String),
     /// The expression.
     #[error("lockingMode: {0}")]
@@ -174,6 +184,7 @@ impl FromStr for LockingMode {
             "all" => Self::All,
             "auto" => Self::Auto,
             "app" => Self::App,
+            "merge" => Self::Merge,
             _ => match text.strip_prefix("uriPattern:") {
                 Some(pattern) if !pattern.is_empty() => Self::UriPattern(Pattern::new(pattern)?),
                 _ => return Err(LockingModeError::Unknown(text.to_owned())),
@@ -189,6 +200,7 @@ impl fmt::Display for LockingMode {
             Self::All => f.write_str("all"),
             Self::Auto => f.write_str("auto"),
             Self::App => f.write_str("app"),
+            Self::Merge => f.write_str("merge"),
             Self::UriPattern(pattern) => write!(f, "uriPattern:{pattern}"),
         }
     }
@@ -229,6 +241,7 @@ impl MsmSettings {
             ),
             ("operationTimeout", self.operation_timeout, WAIT_MAX),
             ("lockExpiration", self.lock_expiration, 3600),
+            ("lockTimeout", self.lock_timeout, WAIT_MAX),
         ] {
             if !(1..=max).contains(&value) {
                 return wrong(format!("{name} = {value}: use 1 to {max}"));
@@ -247,8 +260,8 @@ impl MsmSettings {
                 self.transcoder_factory_class
             ));
         }
-        if self.behaviour == Behaviour::Safe {
-            return wrong("behaviour = safe is not built yet: use msm".into());
+        if self.behaviour == Behaviour::Msm && self.locking_mode == LockingMode::Merge {
+            return wrong("lockingMode = merge: msm merges nothing; use behaviour = safe".into());
         }
         let binary = self.memcached_protocol == MemcachedProtocol::Binary;
         if self.username.is_empty() != self.password.0.is_empty() {

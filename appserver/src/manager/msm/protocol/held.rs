@@ -1,5 +1,6 @@
 //! A session as one request holds it.
 
+use super::safe::{Owned, Seen};
 use crate::manager::msm::record::{Record, RecordError};
 use crate::manager::msm::validity::Validity;
 use crate::session::{SessionId, Timestamp};
@@ -23,6 +24,8 @@ pub struct Held {
     pub(super) moved: bool,
     /// This request has the lock.
     pub(super) locked: bool,
+    /// What the safe behaviour knows of its copies.
+    pub(super) seen: Seen,
 }
 
 /// What a request did with a session, seen at its end.
@@ -60,6 +63,7 @@ impl Held {
             unsaved: None,
             moved: false,
             locked: false,
+            seen: Seen::default(),
         }
     }
 
@@ -79,13 +83,33 @@ impl Held {
             unsaved: None,
             moved: false,
             locked: false,
+            seen: Seen::default(),
         })
     }
 
     /// The encoded attributes as they were found, or at the end of the latest request; empty: there are none yet.
     pub fn attributes(&self) -> &[u8] {
-        let stored = || self.record().map_or(&[][..], |record| record.attributes);
-        self.unsaved.as_deref().unwrap_or_else(stored)
+        match &self.unsaved {
+            Some(unsaved) => unsaved,
+            None => self.stored_attributes(),
+        }
+    }
+
+    /// The encoded attributes of the record that is stored.
+    pub(super) fn stored_attributes(&self) -> &[u8] {
+        self.record().map_or(&[][..], |record| record.attributes)
+    }
+
+    /// The encoded attributes that the session in this server was based on when changes of others were merged into the stored one:
+    /// whoever keeps it brings it to [`Held::attributes`].
+    pub fn take_base(&mut self) -> Option<Vec<u8>> {
+        self.seen.foreign &= self.seen.base.is_none();
+        self.seen.base.take()
+    }
+
+    /// The lock that the safe behaviour got for it.
+    pub fn lock(&self) -> Option<&Owned> {
+        self.seen.lock.as_ref()
     }
 
     fn record(&self) -> Option<Record<'_>> {
@@ -104,12 +128,12 @@ impl Held {
     }
 
     /// Whether what the request did has to be stored.
-    pub(super) fn is_changed(&self, ending: &Ending<'_>) -> bool {
+    pub(super) fn is_changed_to(&self, attributes: Option<&[u8]>) -> bool {
         if self.stored.is_empty() {
             return true;
         }
         let changed = |attributes: &[u8]| attributes != self.attributes();
-        self.moved || self.unsaved.is_some() || ending.attributes.is_some_and(changed)
+        self.moved || self.unsaved.is_some() || attributes.is_some_and(changed)
     }
 
     /// Whether the request set another interval than the record has, which msm does not count as a change.
@@ -120,10 +144,20 @@ impl Held {
 
     /// The record with these attributes, to be stored now; what only Tomcat's log in needs stays as it was.
     pub(super) fn encode(&self, attributes: &[u8], now: Timestamp) -> Result<Vec<u8>, RecordError> {
+        self.encode_after(attributes, now, self.validity.last_accessed)
+    }
+
+    /// The same, with the time of the last access before this one; the validity record has a better one.
+    pub(super) fn encode_after(
+        &self,
+        attributes: &[u8],
+        now: Timestamp,
+        before: Timestamp,
+    ) -> Result<Vec<u8>, RecordError> {
         let id = self.id.text();
         let new = Record {
             created: self.created,
-            last_accessed: self.validity.last_accessed,
+            last_accessed: before,
             interval: self.validity.interval,
             is_new: self.is_new,
             is_valid: true,

@@ -74,7 +74,7 @@ impl Learned {
     /// Whether the request has to lock.
     pub fn locks(&self, mode: &LockingMode, request: &RequestLine<'_>, subject: Subject) -> bool {
         match mode {
-            LockingMode::None | LockingMode::App => false,
+            LockingMode::None | LockingMode::App | LockingMode::Merge => false,
             LockingMode::All => true,
             LockingMode::UriPattern(pattern) => pattern.matches_request(request, subject),
             LockingMode::Auto => {

@@ -180,6 +180,10 @@ impl<W: World> NodesInUse<W> {
         self.bare.route()
     }
 
+    pub(super) fn prefix(&self) -> &KeyPrefix {
+        &self.prefix
+    }
+
     pub(super) fn key(&self, kind: Kind, id: impl std::fmt::Display) -> String {
         key::key(kind, &self.prefix, id)
     }

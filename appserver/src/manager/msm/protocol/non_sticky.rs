@@ -8,11 +8,15 @@ use super::nodes_in_use::NodesInUse;
 use super::{Answer, World};
 use crate::manager::msm::expiry;
 use crate::manager::msm::key::Kind;
-use crate::manager::msm::pattern::RequestLine;
+use crate::manager::msm::pattern::{RequestLine, Subject};
 use crate::manager::msm::prefix::KeyPrefix;
-use crate::manager::msm::settings::{Behaviour, MsmSettings, SettingsError};
+use crate::manager::msm::record::Record;
+use crate::manager::msm::settings::{MsmSettings, SettingsError};
 use crate::manager::msm::validity::Validity;
 use crate::session::{AskedId, SessionId};
+
+/// What expressions over requests are compared with.
+const SUBJECT: Subject = Subject::MethodUriQuery;
 
 /// The exchange with the nodes for the sessions of one context.
 #[derive(Debug)]
@@ -59,10 +63,8 @@ impl<W: World> NonSticky<W> {
         Held::new(id, interval, self.nodes.world.now())
     }
 
-    /// The session with this id. `None` also for requests that `requestUriIgnorePattern` matches.
-    ///
-    /// A node that does not answer or does not have the session ends the search in msm. [`Behaviour::Safe`] asks for the copy
-    /// first: no answer is no news, and a node that came back empty does not win.
+    /// The session with this id. `None` also for requests that `requestUriIgnorePattern` matches, and when a node that counts as up
+    /// does not answer or does not have it.
     pub async fn find(&self, asked: &AskedId<'_>, request: &RequestLine<'_>) -> Option<Held> {
         let node = self.nodes.node_of(asked.node)?;
         let up = self.nodes.is_up(node).await;
@@ -79,11 +81,7 @@ impl<W: World> NonSticky<W> {
         let settings = &self.nodes.settings;
         let mut locked = false;
         let lock = self.nodes.key(Kind::Lock, asked);
-        if self.learned.locks(
-            &settings.locking_mode,
-            request,
-            settings.behaviour.subject(),
-        ) {
+        if self.learned.locks(&settings.locking_mode, request, SUBJECT) {
             let (expiry, timeout) = (settings.lock_expiration.into(), settings.operation_timeout);
             locked = locks::acquire(&self.nodes.world, node, &lock, expiry, timeout).await;
         }
@@ -92,6 +90,11 @@ impl<W: World> NonSticky<W> {
             .get(node, self.nodes.key(Kind::Session, asked))
             .await
         {
+            // msm leaves a record alone that says that its session was ended: the safe behaviour's mark.
+            Answer::Hit(stored) if is_ended(&stored) => {
+                self.absent.add(text, self.nodes.world.now());
+                None
+            }
             Answer::Hit(stored) => match self.held(asked, stored) {
                 Some(held) => Some(held),
                 None => {
@@ -102,21 +105,8 @@ impl<W: World> NonSticky<W> {
                     None
                 }
             },
-            Answer::Failed if self.is_safe() => {
-                // The lock, if there was one, is on that node.
-                self.nodes.seen(node, false);
-                return self.fail_over(asked, node).await;
-            }
             Answer::Failed => None,
             _ => {
-                if self.is_safe()
-                    && let Some((_, mut held)) = self.copy_of(asked, node).await
-                {
-                    // Its own node gets it again at the end of the request.
-                    held.moved = true;
-                    held.locked = locked;
-                    return Some(held);
-                }
                 self.absent.add(text, self.nodes.world.now());
                 None
             }
@@ -161,6 +151,9 @@ impl<W: World> NonSticky<W> {
             let Answer::Hit(stored) = self.nodes.get(node, key).await else {
                 continue;
             };
+            if is_ended(&stored) {
+                return None;
+            }
             let Some(mut held) = self.held(asked, stored) else {
                 continue;
             };
@@ -186,9 +179,7 @@ impl<W: World> NonSticky<W> {
         let settings = &self.nodes.settings;
         let attributes = ending.attributes.unwrap_or(held.attributes()).to_vec();
         let record = held.encode(&attributes, now).ok()?;
-        let changed = held.is_changed(&ending)
-            || held.is_old(now)
-            || (self.is_safe() && held.has_new_interval());
+        let changed = held.is_changed_to(ending.attributes) || held.is_old(now);
         self.learned.learn(&settings.locking_mode, request, changed);
         let outcome = if changed {
             self.store(node, held, &record).await
@@ -263,8 +254,12 @@ impl<W: World> NonSticky<W> {
     }
 
     /// A request that came with an id and never asked for the session keeps it from expiring. `now` becomes both of its times.
-    pub async fn unused(&self, asked: &AskedId<'_>) {
-        let Some(node) = self.nodes.node_of(asked.node) else {
+    pub async fn unused(&self, asked: &AskedId<'_>, request: &RequestLine<'_>) {
+        let Some(node) = self
+            .nodes
+            .node_of(asked.node)
+            .filter(|_| !self.ignores(request))
+        else {
             return;
         };
         let now = self.nodes.world.now();
@@ -354,13 +349,13 @@ impl<W: World> NonSticky<W> {
         held.validity.is_valid(self.nodes.world.now())
     }
 
-    fn is_safe(&self) -> bool {
-        self.nodes.settings.behaviour == Behaviour::Safe
-    }
-
     fn ignores(&self, request: &RequestLine<'_>) -> bool {
         let settings = &self.nodes.settings;
         let pattern = &settings.request_uri_ignore_pattern;
-        pattern.matches_request(request, settings.behaviour.subject())
+        pattern.matches_request(request, SUBJECT)
     }
+}
+
+fn is_ended(stored: &[u8]) -> bool {
+    Record::decode(stored).is_ok_and(|record| !record.is_valid)
 }

@@ -7,7 +7,7 @@ use super::nodes_in_use::NodesInUse;
 use super::{Answer, World};
 use crate::manager::msm::expiry;
 use crate::manager::msm::key::Kind;
-use crate::manager::msm::pattern::RequestLine;
+use crate::manager::msm::pattern::{RequestLine, Subject};
 use crate::manager::msm::prefix::KeyPrefix;
 use crate::manager::msm::settings::{MsmSettings, SettingsError};
 use crate::session::AskedId;
@@ -102,8 +102,8 @@ impl<W: World> Sticky<W> {
     ) -> Outcome {
         let settings = &self.nodes.settings;
         let pattern = &settings.request_uri_ignore_pattern;
-        let ignored = pattern.matches_request(request, settings.behaviour.subject());
-        if ignored || !held.is_changed(&ending) {
+        let ignored = pattern.matches_request(request, Subject::MethodUriQuery);
+        if ignored || !held.is_changed_to(ending.attributes) {
             return Outcome::Skipped;
         }
         let attributes = ending.attributes.unwrap_or(held.attributes()).to_vec();

@@ -1,0 +1,341 @@
+//! Reads all copies of a session at once. The newest counts, a mark of an end wins over all, and what did not answer is not known.
+
+use super::copy::{Copy, Found, base_version, newest, version};
+use super::lock::Owned;
+use super::{COPIES, Safe, Trouble, join};
+use crate::manager::msm::key::Kind;
+use crate::manager::msm::pattern::{RequestLine, Subject};
+use crate::manager::msm::protocol::held::Held;
+use crate::manager::msm::protocol::{Answer, Command, Verb, World};
+use crate::manager::msm::settings::LockOnTimeout;
+use crate::manager::msm::validity::Validity;
+use crate::session::AskedId;
+
+/// The first pause between two tries for a lock in milliseconds; each is twice the one before.
+const PAUSE_MIN: u64 = 10;
+/// The longest pause.
+const PAUSE_MAX: u64 = 500;
+/// The longest wait for a lock with `lockOnTimeout = wait`.
+const WAIT_MAX: u64 = 60_000;
+
+/// How often copies that are being written are read again.
+const LOOKS: u32 = 6;
+/// After how many milliseconds; each pause is twice the one before.
+const LOOK_AGAIN: u64 = 2;
+
+/// What the nodes have of a session.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    pub(super) copies: Vec<Copy>,
+    /// The times of the latest request.
+    pub(super) validity: Option<Validity>,
+    /// Where another member moved it because its own node was down: node, record.
+    moved: Option<(usize, Vec<u8>, u64)>,
+    /// The answer to the command that stood in front.
+    front: Option<Answer>,
+}
+
+impl<W: World> Safe<W> {
+    /// The session with this id. An error when it may exist and nobody can say so now.
+    pub async fn find(
+        &self,
+        asked: &AskedId<'_>,
+        request: &RequestLine<'_>,
+    ) -> Result<Option<Held>, Trouble> {
+        let Some(primary) = self.nodes.node_of(asked.node) else {
+            return Ok(None);
+        };
+        let text = asked.to_string();
+        if self.absent.has(&text, self.now()) {
+            return Ok(None);
+        }
+        let (lock, reading) = if self.has_to_lock(request) {
+            self.lock_and_read(asked, primary).await?
+        } else {
+            (None, self.read(asked, primary, None).await)
+        };
+        let reading = self.settled(asked, primary, reading).await;
+        let mut found = self.judge(asked, primary, reading).await;
+        match (&mut found, lock) {
+            (Ok(Some(held)), lock) => held.seen.lock = lock,
+            (_, Some(lock)) => self.release(asked, &lock).await,
+            (_, None) => {}
+        }
+        if matches!(found, Ok(None)) {
+            self.absent.add(text, self.now());
+        }
+        found
+    }
+
+    /// Copies of which none was made from the other: somebody is writing them, and has no answer yet or the answer of one node. A
+    /// moment later one is made from the other, or they are alike.
+    async fn settled(&self, asked: &AskedId<'_>, primary: usize, mut reading: Reading) -> Reading {
+        for step in 0..LOOKS {
+            if !are_siblings(&reading.copies) {
+                break;
+            }
+            self.nodes.world.pause(LOOK_AGAIN << step).await;
+            reading = self.read(asked, primary, None).await;
+        }
+        reading
+    }
+
+    /// A request joins one that holds the session on this server already: gets the lock if it needs it, and reads what others have
+    /// stored meanwhile. The encoded attributes on which the session in this server is based, if it is to be brought from them to
+    /// [`Held::attributes`].
+    pub async fn join(
+        &self,
+        held: &mut Held,
+        request: &RequestLine<'_>,
+    ) -> Result<Option<Vec<u8>>, Trouble> {
+        let primary = self.nodes.node_of(held.id.suffix.node());
+        let text = held.id.text();
+        let asked = AskedId::parse(text.as_str().as_bytes());
+        let (Some(primary), Some(asked)) = (primary, asked) else {
+            return Ok(None);
+        };
+        if self.nodes.settings.sticky || held.stored.is_empty() {
+            return Ok(None);
+        }
+        let reading = if held.seen.lock.is_none() && self.has_to_lock(request) {
+            let (lock, reading) = self.lock_and_read(&asked, primary).await?;
+            held.seen.lock = lock;
+            reading
+        } else {
+            self.read(&asked, primary, None).await
+        };
+        let reading = self.settled(&asked, primary, reading).await;
+        if reading.copies.iter().any(|copy| copy.is_ended()) {
+            return Err(Trouble::Ended);
+        }
+        if reading.copies.iter().all(|copy| copy.is(&Found::Unknown)) {
+            return Err(self.unavailable());
+        }
+        let mut base = None;
+        if let Some((record, found)) = newest(&reading.copies)
+            && found > version(&held.stored)
+        {
+            base = Some(held.stored_attributes().to_vec());
+            held.stored = record.to_vec();
+            held.seen.foreign |= held.unsaved.is_some();
+        }
+        held.seen.copies = reading.copies;
+        Ok(base)
+    }
+
+    fn has_to_lock(&self, request: &RequestLine<'_>) -> bool {
+        let mode = &self.nodes.settings.locking_mode;
+        !self.is_read_only(request) && self.learned.locks(mode, request, Subject::Path)
+    }
+
+    /// Tries to get the lock, and reads right behind it, until `lockTimeout` is over.
+    async fn lock_and_read(
+        &self,
+        asked: &AskedId<'_>,
+        primary: usize,
+    ) -> Result<(Option<Owned>, Reading), Trouble> {
+        let settings = &self.nodes.settings;
+        let start = self.now();
+        let token = self.token();
+        let mut pause = PAUSE_MIN;
+        loop {
+            let Some(node) = self.homes(primary).first().copied() else {
+                return Ok((None, Reading::default()));
+            };
+            let verb = Verb::Add(settings.lock_expiration.into(), token.clone());
+            let add = self.command(verb, Kind::Lock, asked);
+            let reading = self.read(asked, primary, Some(add)).await;
+            match reading.front {
+                Some(Answer::Done) => {
+                    let lock = Owned::new(node, token);
+                    return Ok((Some(lock), reading));
+                }
+                // The lock is on the next node then, or nowhere.
+                Some(Answer::Failed) => {}
+                _ if reading.copies.iter().any(Copy::is_ended) => return Ok((None, reading)),
+                _ => {
+                    if pause == PAUSE_MIN {
+                        Self::count(&self.counters.lock_waits);
+                    }
+                    let waited = self.now().since(start);
+                    let over = waited >= u64::from(settings.lock_timeout);
+                    match settings.lock_on_timeout {
+                        LockOnTimeout::Wait if waited < WAIT_MAX => {}
+                        _ if !over => {}
+                        LockOnTimeout::Proceed => {
+                            Self::count(&self.counters.lock_timeouts);
+                            return Ok((None, reading));
+                        }
+                        LockOnTimeout::Wait | LockOnTimeout::Fail => {
+                            Self::count(&self.counters.lock_timeouts);
+                            return Err(Trouble::Locked);
+                        }
+                    }
+                    self.nodes.world.pause(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// Reads the copies on both nodes at the same time, and where one does not answer or none has the session, those on others.
+    /// `front` goes to the first node, before all else.
+    pub(super) async fn read(
+        &self,
+        asked: &AskedId<'_>,
+        primary: usize,
+        front: Option<Command>,
+    ) -> Reading {
+        let homes = self.homes(primary);
+        let mut reading = self.read_from(asked, primary, &homes, front).await;
+        let unknown = |copy: &Copy| copy.is(&Found::Unknown);
+        let nothing = |copy: &Copy| copy.is(&Found::Missing) || copy.is(&Found::Unknown);
+        if reading.copies.iter().all(nothing) || reading.copies.iter().any(unknown) {
+            // Two more, so that an id that somebody invented costs no more with a hundred nodes.
+            let now = self.now();
+            let ring = std::iter::once(primary).chain(self.nodes.after(primary));
+            let others = ring.filter(|node| !homes.contains(node) && !self.nodes.settings.sticky);
+            let others = others.filter(|node| self.health.is_up(*node, now));
+            let others: Vec<usize> = others.take(COPIES).collect();
+            let more = self.read_from(asked, primary, &others, None).await;
+            reading.copies.extend(more.copies);
+            reading.validity = later(reading.validity, more.validity);
+            reading.moved = reading.moved.or(more.moved);
+        }
+        let is_lost = |copy: &Copy| copy.node == primary && copy.is(&Found::Unknown);
+        if reading.copies.iter().any(is_lost) {
+            for node in homes.iter().filter(|node| **node != primary) {
+                let gets = self.moved(asked, *node);
+                let answer = self.ask(*node, vec![gets]).await.pop();
+                if let Found::Record(bytes, _, version) = Found::of(answer) {
+                    reading.moved = Some((*node, bytes, version));
+                }
+            }
+        }
+        reading
+    }
+
+    /// Asks for the session where another member has it that moved it to this node, because its own was down.
+    fn moved(&self, asked: &AskedId<'_>, node: usize) -> Command {
+        let node = self.nodes.settings.memcached_nodes.all()[node].id.as_str();
+        let moved = AskedId {
+            node: Some(node),
+            ..*asked
+        };
+        self.command(Verb::Gets, Kind::Session, moved)
+    }
+
+    async fn read_from(
+        &self,
+        asked: &AskedId<'_>,
+        primary: usize,
+        nodes: &[usize],
+        front: Option<Command>,
+    ) -> Reading {
+        let primary_is_asked = nodes.contains(&primary);
+        let mut front = front.into_iter();
+        let has_front = front.len() > 0;
+        let each = nodes.iter().map(|node| {
+            let (kind, validity) = Self::kinds(*node, primary);
+            let mut commands: Vec<Command> = front.by_ref().collect();
+            commands.push(self.command(Verb::Gets, kind, asked));
+            if !self.nodes.settings.sticky {
+                commands.push(self.command(Verb::Get, validity, asked));
+            }
+            if !primary_is_asked && !self.nodes.settings.sticky {
+                commands.push(self.moved(asked, *node));
+            }
+            async move { (*node, kind, self.ask(*node, commands).await) }
+        });
+        let mut reading = Reading::default();
+        for (place, (node, kind, answers)) in join(each.collect()).await.into_iter().enumerate() {
+            let mut answers = answers.into_iter();
+            if has_front && place == 0 {
+                reading.front = answers.next();
+            }
+            let found = Found::of(answers.next());
+            reading.copies.push(Copy { node, kind, found });
+            if let Some(Answer::Hit(bytes)) = answers.next() {
+                reading.validity = later(reading.validity, Validity::decode(&bytes));
+            }
+            if let Found::Record(bytes, _, version) = Found::of(answers.next()) {
+                reading.moved = Some((node, bytes, version));
+            }
+        }
+        reading
+    }
+
+    /// The session that was read, if there is one and it was not idle too long.
+    async fn judge(
+        &self,
+        asked: &AskedId<'_>,
+        primary: usize,
+        reading: Reading,
+    ) -> Result<Option<Held>, Trouble> {
+        let Reading {
+            copies,
+            validity,
+            moved,
+            ..
+        } = reading;
+        let is = |found: Found| copies.iter().any(|copy| copy.is(&found));
+        let confirmed = |asked: &AskedId<'_>| asked.confirmed().ok();
+        if copies.iter().any(Copy::is_ended) {
+            if !copies.iter().all(|copy| copy.is_ended())
+                && let Some(id) = confirmed(asked)
+            {
+                self.ended.add(id);
+            }
+            return Ok(None);
+        }
+        let best = newest(&copies);
+        if let Some((node, record, version)) = moved
+            && best.is_none_or(|(_, best)| version > best)
+        {
+            let id = confirmed(asked).map(|id| self.nodes.moved(&id, node));
+            let held = id.and_then(|id| Held::found(id, record).ok());
+            return Ok(held.filter(|held| held.validity.is_valid(self.now())));
+        }
+        let Some((record, _)) = best else {
+            // A node that is known to be down does not make every other answer worthless.
+            return match is(Found::Unknown) || copies.is_empty() {
+                true => Err(self.unavailable()),
+                false => Ok(None),
+            };
+        };
+        let held = confirmed(asked).map(|id| Held::found(id, record.to_vec()));
+        let Some(Ok(mut held)) = held else {
+            return Ok(None);
+        };
+        if let Some(found) = validity.filter(|v| v.this_accessed > held.validity.this_accessed) {
+            held.validity = Validity {
+                interval: held.validity.interval,
+                ..found
+            };
+        }
+        if !self.nodes.settings.sticky && !held.validity.is_valid(self.now()) {
+            self.expire(&held, primary).await;
+            return Ok(None);
+        }
+        held.seen.accessed = held.validity.this_accessed;
+        held.seen.copies = copies;
+        Ok(Some(held))
+    }
+}
+
+/// Whether there is a copy that the newest one was not made from.
+fn are_siblings(copies: &[Copy]) -> bool {
+    let Some((newest, _)) = newest(copies) else {
+        return false;
+    };
+    let from = base_version(newest);
+    let mut records = copies.iter().filter_map(Copy::record);
+    records.any(|(record, version)| record != newest && version > from)
+}
+
+fn later(one: Option<Validity>, other: Option<Validity>) -> Option<Validity> {
+    [one, other]
+        .into_iter()
+        .flatten()
+        .max_by_key(|validity| validity.this_accessed)
+}

@@ -1,0 +1,125 @@
+//! Puts changes that were made beside each other together, attribute by attribute. Pure.
+
+use crate::manager::msm::attributes::{self, AttributesError};
+use crate::session::Attributes;
+
+/// A request's own changes.
+#[derive(Debug, Clone, Copy)]
+pub struct Ours<'a> {
+    /// The encoded attributes as the request left them.
+    pub attributes: &'a [u8],
+    /// Names of those that it set or removed.
+    pub changed: &'a [String],
+}
+
+/// What `base` becomes by the changes of others and then by ours. Each of `theirs` is a whole session, the oldest first: what
+/// differs in it from `base` was changed. Of two that changed one attribute the later wins, and we are the last.
+pub fn merge(base: &[u8], theirs: &[&[u8]], ours: Ours<'_>) -> Result<Vec<u8>, AttributesError> {
+    let decode = |bytes: &[u8]| match bytes {
+        [] => Ok(Attributes::new()),
+        bytes => attributes::decode(bytes),
+    };
+    let base = decode(base)?;
+    let mut merged = base.clone();
+    for theirs in theirs {
+        let theirs = decode(theirs)?;
+        let changed = theirs.iter().map(|(name, _)| name);
+        let removed = base.iter().map(|(name, _)| name);
+        for name in changed.chain(removed) {
+            if base.get(name) != theirs.get(name) {
+                put(&mut merged, &theirs, name)?;
+            }
+        }
+    }
+    let own = decode(ours.attributes)?;
+    for name in ours.changed {
+        put(&mut merged, &own, name)?;
+    }
+    attributes::encode(&merged, |_| true)
+}
+
+/// Makes an attribute what it is in `from`.
+fn put(to: &mut Attributes, from: &Attributes, name: &str) -> Result<(), AttributesError> {
+    match from.get(name) {
+        Some(value) => to
+            .set(name, &value)
+            .map_err(|error| AttributesError::Attribute {
+                name: name.to_owned(),
+                error,
+            }),
+        None => {
+            to.remove(name);
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::{Ours, merge};
+    use crate::manager::msm::attributes;
+    use crate::session::Attributes;
+
+    type Plain = BTreeMap<String, i64>;
+
+    fn bytes(plain: &Plain) -> Vec<u8> {
+        let mut all = Attributes::new();
+        for (name, value) in plain {
+            all.set(name, &(*value).into()).expect("short");
+        }
+        attributes::encode(&all, |_| true).expect("plain")
+    }
+
+    fn plain(bytes: &[u8]) -> Plain {
+        let all = attributes::decode(bytes).expect("merged");
+        let pairs = all.iter().map(|(name, value)| {
+            let value = value.as_i64().expect("a number");
+            (name.to_owned(), value)
+        });
+        pairs.collect()
+    }
+
+    fn some() -> impl Strategy<Value = Plain> {
+        prop::collection::btree_map("[a-d]", 0i64..3, 0..4)
+    }
+
+    proptest! {
+        /// An attribute is ours if we changed it, else that of the last who changed it, else as it was.
+        #[test]
+        fn each_attribute_is_that_of_the_last_who_changed_it(
+            base in some(), theirs in prop::collection::vec(some(), 0..3), ours in some(), changed in prop::collection::vec("[a-d]", 0..4),
+        ) {
+            let encoded: Vec<Vec<u8>> = theirs.iter().map(bytes).collect();
+            let encoded: Vec<&[u8]> = encoded.iter().map(Vec::as_slice).collect();
+            let own = bytes(&ours);
+            let own = Ours { attributes: &own, changed: &changed };
+            let merged = plain(&merge(&bytes(&base), &encoded, own).expect("plain"));
+            for name in ["a", "b", "c", "d"] {
+                let last = theirs.iter().rev().find(|t| t.get(name) != base.get(name));
+                let expected = match changed.iter().any(|c| c == name) {
+                    true => ours.get(name),
+                    false => last.unwrap_or(&base).get(name),
+                };
+                prop_assert_eq!(merged.get(name), expected, "{}", name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_session_is_refused() {
+        let nothing = Ours {
+            attributes: &[],
+            changed: &[],
+        };
+        assert!(merge(b"x", &[], nothing).is_err());
+        assert!(merge(&[], &[b"x"], nothing).is_err());
+        assert_eq!(
+            plain(&merge(&[], &[], nothing).expect("empty")),
+            Plain::new()
+        );
+    }
+}

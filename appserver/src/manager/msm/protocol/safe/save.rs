@@ -1,0 +1,418 @@
+//! Stores what a request changed, on all copies at once, each only if nobody else wrote it meanwhile. Otherwise what is there now
+//! is read, merged with the request's own changes, and stored again, one copy after the other, so that of several that try
+//! one gets through.
+
+use super::copy::{Copy, Found, base_version, newest, version};
+use super::merge::{Ours, merge};
+use super::{Change, Safe, Trouble, join};
+use crate::manager::msm::expiry;
+use crate::manager::msm::pattern::RequestLine;
+use crate::manager::msm::protocol::held::{Held, Outcome};
+use crate::manager::msm::protocol::{Answer, Verb, World};
+use crate::manager::msm::record::Record;
+use crate::manager::msm::settings::LockingMode;
+use crate::session::{AskedId, Timestamp};
+
+/// How often a request tries to store what others change at the same time.
+pub(super) const TRIES_MAX: u64 = 12;
+
+/// The longest pause between two tries is so many milliseconds times their number.
+const PAUSE_STEP: usize = 4;
+
+/// Copies of a session that is in use are prolonged once in such a part of its interval.
+const SHARE: u64 = 5;
+
+/// What became of one copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Done,
+    Conflict,
+    Failed,
+    TooLarge,
+}
+
+impl<W: World> Safe<W> {
+    /// The request is over: stores what it changed, prolongs what it did not. The lock is free from then on if nobody else on
+    /// this server holds the session. An error, and nothing was acknowledged, when no node took a change; in sticky mode that is
+    /// [`Outcome::Failed`], since this server still has the session.
+    pub async fn end(
+        &self,
+        held: &mut Held,
+        change: Change<'_>,
+        request: &RequestLine<'_>,
+    ) -> Result<Outcome, Trouble> {
+        let ended = self.store(held, change, request).await;
+        if change.last
+            && let Some(lock) = held.seen.lock.take()
+        {
+            self.release(held.id, &lock).await;
+        }
+        ended
+    }
+
+    async fn store(
+        &self,
+        held: &mut Held,
+        change: Change<'_>,
+        request: &RequestLine<'_>,
+    ) -> Result<Outcome, Trouble> {
+        if self.is_read_only(request) {
+            return Ok(Outcome::Skipped);
+        }
+        let mut names = std::mem::take(&mut held.seen.unsaved);
+        names.retain(|name| !change.names.contains(name));
+        names.extend_from_slice(change.names);
+        let changed = held.is_changed_to(change.attributes) || held.has_new_interval();
+        let mode = &self.nodes.settings.locking_mode;
+        self.learned.learn(mode, request, changed);
+        let Some(primary) = self.nodes.node_of(held.id.suffix.node()) else {
+            held.seen.unsaved = names;
+            held.unsaved = change
+                .attributes
+                .map(<[u8]>::to_vec)
+                .or(held.unsaved.take());
+            return Ok(Outcome::Failed);
+        };
+        if !changed {
+            return self.keep_alive(held, primary).await;
+        }
+        let attributes = change.attributes.unwrap_or(held.attributes()).to_vec();
+        let ours = Ours {
+            attributes: &attributes,
+            changed: &names,
+        };
+        let saved = self.save(held, primary, ours).await;
+        if matches!(saved, Ok(Outcome::Stored)) {
+            held.unsaved = None;
+            held.moved = false;
+            held.is_new = false;
+        } else {
+            held.seen.unsaved = names;
+            held.unsaved = Some(attributes);
+        }
+        saved
+    }
+
+    /// Puts our changes into every copy that can be reached. Where it merged them with those of others, and the session is not dropped
+    /// now, [`Held::take_base`] tells what it was based on.
+    pub(super) async fn save(
+        &self,
+        held: &mut Held,
+        primary: usize,
+        ours: Ours<'_>,
+    ) -> Result<Outcome, Trouble> {
+        let base = held.stored.clone();
+        let sticky = self.nodes.settings.sticky;
+        let mut written: Vec<Vec<u8>> = Vec::new();
+        for attempt in 0..TRIES_MAX {
+            let homes = self.homes(primary);
+            self.read_missing(held, primary, &homes).await;
+            let copies = &held.seen.copies;
+            if copies.iter().any(|copy| copy.is_ended()) {
+                self.spread_end(held);
+                return Err(Trouble::Ended);
+            }
+            // Gone from everywhere: msm's log out leaves no mark. A sticky session is in this server all the same.
+            let gone = !copies.is_empty() && copies.iter().all(|copy| copy.is(&Found::Missing));
+            if gone && !base.is_empty() && !sticky {
+                return Err(Trouble::Ended);
+            }
+            let newest = newest(copies).map_or(0, |(_, version)| version);
+            let last = written.last().map_or(0, |record| version(record));
+            let at = Timestamp(self.now().0.max(newest.max(last).max(version(&base)) + 1));
+            let (body, from) = self.body(held, &base, &written, ours)?;
+            let record = held.encode_after(&body, at, before(from, at));
+            let record = record.map_err(|error| Trouble::Form(error.to_string()))?;
+            let results = self
+                .write(held, primary, &homes, &record, attempt > 0)
+                .await;
+            let is = |result| results.iter().any(|(_, written)| *written == result);
+            if is(Written::TooLarge) {
+                self.restore(held, primary, &results).await;
+                Self::count(&self.counters.too_large);
+                return Err(Trouble::TooLarge(record.len()));
+            }
+            held.seen.copies.clear();
+            if is(Written::Conflict) {
+                Self::count(&self.counters.conflicts);
+                written.push(record);
+                let longest = PAUSE_STEP * (attempt as usize + 1);
+                self.nodes
+                    .world
+                    .pause(self.nodes.world.random(longest) as u64)
+                    .await;
+                continue;
+            }
+            if !is(Written::Done) {
+                return match sticky {
+                    true => Ok(Outcome::Failed),
+                    false => Err(self.unavailable()),
+                };
+            }
+            if is(Written::Failed) || !self.is_complete(primary, &homes) {
+                self.dirty.add(held.id);
+            }
+            held.seen.base = held.seen.foreign.then(|| attributes_of(&base).to_vec());
+            held.stored = record;
+            held.seen.touched = self.now();
+            return Ok(Outcome::Stored);
+        }
+        Err(Trouble::Contended)
+    }
+
+    /// The attributes to be stored, ours with what others stored since `base` was read, and the version that they are made from.
+    pub(super) fn body(
+        &self,
+        held: &mut Held,
+        base: &[u8],
+        written: &[Vec<u8>],
+        ours: Ours<'_>,
+    ) -> Result<(Vec<u8>, u64), Trouble> {
+        let known = version(base);
+        if self.nodes.settings.locking_mode == LockingMode::None {
+            return Ok((ours.attributes.to_vec(), known));
+        }
+        let records = held.seen.copies.iter().filter_map(Copy::record);
+        // What was made from an older one than ours is of somebody who is about to find out, and tries again. What we wrote
+        // ourselves comes first: it has only what others had before.
+        let is_ours = |record: &[u8]| written.iter().any(|written| written == record);
+        let mut theirs: Vec<(bool, u64, &[u8])> = records
+            .filter(|(record, version)| *version > known && base_version(record) >= known)
+            .map(|(record, version)| (!is_ours(record), version, record))
+            .collect();
+        theirs.sort_unstable();
+        theirs.dedup();
+        if theirs.is_empty() && !held.seen.foreign {
+            return Ok((ours.attributes.to_vec(), known));
+        }
+        let from = theirs.iter().map(|(_, version, _)| *version);
+        let from = from.fold(known, u64::max);
+        if !theirs.is_empty() {
+            Self::count(&self.counters.merges);
+        }
+        let theirs: Vec<&[u8]> = theirs
+            .iter()
+            .map(|(_, _, record)| attributes_of(record))
+            .collect();
+        let merged = merge(attributes_of(base), &theirs, ours);
+        held.seen.foreign = true;
+        let merged = merged.map_err(|error| Trouble::Form(error.to_string()))?;
+        Ok((merged, from))
+    }
+
+    /// Reads the copies on those of the nodes where they are not known.
+    pub(super) async fn read_missing(&self, held: &mut Held, primary: usize, homes: &[usize]) {
+        // A session that was never stored is nowhere.
+        if held.stored.is_empty() && held.seen.copies.is_empty() {
+            held.seen.copies = homes
+                .iter()
+                .map(|node| Copy {
+                    node: *node,
+                    kind: Self::kinds(*node, primary).0,
+                    found: Found::Missing,
+                })
+                .collect();
+            // Unless an answer got lost on the way.
+            if held.unsaved.is_none() {
+                return;
+            }
+            held.seen.copies.clear();
+        }
+        let known = |node| held.seen.copies.iter().any(|copy| copy.node == node);
+        let unknown: Vec<usize> = homes.iter().copied().filter(|node| !known(*node)).collect();
+        if unknown.is_empty() {
+            return;
+        }
+        let text = held.id.text();
+        let Some(asked) = AskedId::parse(text.as_str().as_bytes()) else {
+            return;
+        };
+        let each = unknown.into_iter().map(|node| {
+            let kind = Self::kinds(node, primary).0;
+            let gets = self.command(Verb::Gets, kind, asked);
+            async move {
+                let found = Found::of(self.ask(node, vec![gets]).await.pop());
+                Copy { node, kind, found }
+            }
+        });
+        let read = join(each.collect()).await;
+        held.seen.copies.extend(read);
+    }
+
+    /// Writes the record to the nodes: at the same time, or one after the other up to the first that somebody else wrote.
+    async fn write(
+        &self,
+        held: &Held,
+        primary: usize,
+        homes: &[usize],
+        record: &[u8],
+        in_turn: bool,
+    ) -> Vec<(usize, Written)> {
+        let copies = held.seen.copies.iter();
+        let copies = copies.filter(|copy| homes.contains(&copy.node));
+        if !in_turn {
+            let each = copies.map(|copy| self.write_one(held, primary, copy, record));
+            return join(each.collect()).await;
+        }
+        let mut results = Vec::new();
+        for copy in copies {
+            let result = self.write_one(held, primary, copy, record).await;
+            results.push(result);
+            if result.1 == Written::Conflict {
+                break;
+            }
+        }
+        results
+    }
+
+    async fn write_one(
+        &self,
+        held: &Held,
+        primary: usize,
+        copy: &Copy,
+        record: &[u8],
+    ) -> (usize, Written) {
+        let node = copy.node;
+        let (now, interval) = (self.now(), held.validity.interval);
+        let Some(verb) = copy.found.replaced_by(self.exptime(interval, now), record) else {
+            return (node, Written::Failed);
+        };
+        let mut commands = vec![self.command(verb, copy.kind, held.id)];
+        commands.extend(self.validity(held, node, primary, now));
+        let written = match self.ask(node, commands).await.first() {
+            Some(Answer::Done) => Written::Done,
+            Some(Answer::Exists | Answer::NotStored | Answer::Miss) => Written::Conflict,
+            Some(Answer::TooLarge) => Written::TooLarge,
+            _ => Written::Failed,
+        };
+        (node, written)
+    }
+
+    /// The command that writes the times of a session beside it.
+    pub(super) fn validity(
+        &self,
+        held: &Held,
+        node: usize,
+        primary: usize,
+        now: Timestamp,
+    ) -> Option<crate::manager::msm::protocol::Command> {
+        let exptime = expiry::validity(held.validity.interval, now);
+        let verb = Verb::Set(exptime, held.validity.encode().into());
+        let command = self.command(verb, Self::kinds(node, primary).1, held.id);
+        (!self.nodes.settings.sticky).then_some(command)
+    }
+
+    /// memcached drops what a value that it does not take would have replaced: puts it there again.
+    async fn restore(&self, held: &Held, primary: usize, results: &[(usize, Written)]) {
+        if held.stored.is_empty() {
+            return;
+        }
+        let now = self.now();
+        let refused = results.iter().filter(|(_, w)| *w == Written::TooLarge);
+        let each = refused.map(|(node, _)| {
+            let exptime = self.exptime(held.validity.interval, now);
+            let add = Verb::Add(exptime, held.stored.clone());
+            let add = self.command(add, Self::kinds(*node, primary).0, held.id);
+            self.ask(*node, vec![add])
+        });
+        join(each.collect()).await;
+    }
+
+    /// Nothing changed: both copies get the times of this request, and, once in a part of the interval, a longer life. A copy that
+    /// is missing or old is made again.
+    async fn keep_alive(&self, held: &mut Held, primary: usize) -> Result<Outcome, Trouble> {
+        let now = self.now();
+        if self.nodes.settings.sticky {
+            return self.keep_sticky(held, primary, now).await;
+        }
+        let due = is_due(held, now);
+        let homes = self.homes(primary);
+        let mut complete = self.is_complete(primary, &homes);
+        let each = homes.iter().map(|node| {
+            let (kind, _) = Self::kinds(*node, primary);
+            let copy = held.seen.copies.iter().find(|copy| copy.node == *node);
+            let current = copy.and_then(Copy::record);
+            let current = current.is_some_and(|(record, _)| record == held.stored);
+            let exptime = self.exptime(held.validity.interval, now);
+            let verb = match copy {
+                Some(copy) if !current => copy.found.replaced_by(exptime, &held.stored),
+                _ => due.then_some(Verb::Touch(exptime)),
+            };
+            let repairs = !matches!(verb, None | Some(Verb::Touch(_)));
+            let mut commands: Vec<_> = verb
+                .into_iter()
+                .map(|v| self.command(v, kind, held.id))
+                .collect();
+            commands.extend(self.validity(held, *node, primary, now));
+            async move { (repairs, self.ask(*node, commands).await) }
+        });
+        for (repairs, answers) in join(each.collect()).await {
+            complete &= !answers.contains(&Answer::Failed);
+            if repairs && answers.first() == Some(&Answer::Done) {
+                Self::count(&self.counters.repaired);
+            }
+        }
+        let unknown = |copy: &Copy| copy.is(&Found::Unknown);
+        if !complete || held.seen.copies.iter().any(unknown) {
+            self.dirty.add(held.id);
+        }
+        held.seen.copies.clear();
+        Ok(Outcome::Skipped)
+    }
+
+    async fn keep_sticky(
+        &self,
+        held: &mut Held,
+        primary: usize,
+        now: Timestamp,
+    ) -> Result<Outcome, Trouble> {
+        let share = u64::try_from(held.validity.interval).unwrap_or(0) * 1000 / SHARE;
+        if share == 0 || now.since(held.seen.touched) < share {
+            return Ok(Outcome::Skipped);
+        }
+        let (kind, _) = Self::kinds(primary, primary);
+        let touch = Verb::Touch(self.exptime(held.validity.interval, now));
+        let touch = self.command(touch, kind, held.id);
+        let answer = match self.homes(primary).is_empty() {
+            true => None,
+            false => self.ask(primary, vec![touch]).await.pop(),
+        };
+        match answer {
+            Some(Answer::Done) => {
+                held.seen.touched = now;
+                Ok(Outcome::Skipped)
+            }
+            Some(Answer::Miss) => {
+                Self::count(&self.counters.repaired);
+                held.seen.copies.clear();
+                let attributes = held.attributes().to_vec();
+                let ours = Ours {
+                    attributes: &attributes,
+                    changed: &[],
+                };
+                self.save(held, primary, ours).await
+            }
+            _ => Ok(Outcome::Failed),
+        }
+    }
+}
+
+/// The version that a record is made from as a time; a new session's is made from nothing.
+pub(super) fn before(version: u64, at: Timestamp) -> Timestamp {
+    match version {
+        0 => at,
+        version => Timestamp(version),
+    }
+}
+
+/// Whether a part of the interval is over since the session was stored that was not over when it was used before.
+fn is_due(held: &Held, now: Timestamp) -> bool {
+    let share = u64::try_from(held.validity.interval).unwrap_or(0) * 1000 / SHARE;
+    let stored = Timestamp(version(&held.stored));
+    let part = |at: Timestamp| at.since(stored).checked_div(share);
+    part(now) > part(held.seen.accessed)
+}
+
+fn attributes_of(record: &[u8]) -> &[u8] {
+    Record::decode(record).map_or(&[][..], |record| record.attributes)
+}
