@@ -12,7 +12,6 @@ use appserver::manager::msm::pattern::RequestLine;
 use appserver::manager::msm::protocol::{
     Answer, Command, Ending, Held, NonSticky, Outcome, Verb, World,
 };
-use appserver::manager::msm::settings::MsmSettings;
 use appserver::session::attributes::Attributes;
 use appserver::session::{AskedId, Timestamp};
 use replay::{Server, Stage, nodes_of, replay, scenarios};
