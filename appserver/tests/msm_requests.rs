@@ -68,6 +68,7 @@ impl Play {
                     config.jvm_route = format!("WEB{number}");
                 }
                 config.msm.memcached_nodes = nodes.nodes().parse().expect("nodes");
+                config.msm.behaviour = appserver::manager::msm::settings::Behaviour::Msm;
                 // A busy machine is not a dead node.
                 config.msm.session_backup_timeout = 10_000;
                 config.msm.operation_timeout = 10_000;
