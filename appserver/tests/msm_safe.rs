@@ -34,8 +34,8 @@ const IMAGE: RequestLine<'static> = RequestLine {
 
 /// A server of either behaviour; what they cannot do in the same words is told apart here only.
 enum Server {
-    Msm(NonSticky<Shared>),
-    Safe(Safe<Shared>),
+    Msm(Box<NonSticky<Shared>>),
+    Safe(Box<Safe<Shared>>),
 }
 
 fn settings(nodes: usize, set: impl FnOnce(&mut MsmSettings)) -> MsmSettings {
@@ -49,20 +49,22 @@ fn settings(nodes: usize, set: impl FnOnce(&mut MsmSettings)) -> MsmSettings {
     settings
 }
 
-fn safe(world: &Shared, set: impl FnOnce(&mut MsmSettings)) -> Safe<Shared> {
+fn safe(world: &Shared, set: impl FnOnce(&mut MsmSettings)) -> Box<Safe<Shared>> {
     let settings = settings(world.tables().nodes.len(), set);
     settings
         .check("localhost", &["/jsp".into()], "")
         .expect("valid");
-    Safe::new(settings, KeyPrefix::default(), "", world.clone()).expect("valid")
+    let exchange = Safe::new(settings, KeyPrefix::default(), "", world.clone());
+    exchange.expect("valid").into()
 }
 
-fn msm(world: &Shared) -> NonSticky<Shared> {
+fn msm(world: &Shared) -> Box<NonSticky<Shared>> {
     let settings = settings(world.tables().nodes.len(), |settings| {
         settings.behaviour = Behaviour::Msm;
         settings.locking_mode = LockingMode::None;
     });
-    NonSticky::new(settings, KeyPrefix::default(), "", world.clone()).expect("valid")
+    let exchange = NonSticky::new(settings, KeyPrefix::default(), "", world.clone());
+    exchange.expect("valid").into()
 }
 
 /// A server of each behaviour, each with nodes of its own.
@@ -387,7 +389,7 @@ fn with_locking_mode_none_the_last_to_end_wins_and_a_removed_attribute_stays_rem
         let world = Shared::new(2);
         let [one, two] = [0, 1].map(|_| {
             Server::Safe(safe(&world, |settings| {
-                settings.locking_mode = mode.clone()
+                settings.locking_mode = mode.clone();
             }))
         });
         run(async {
@@ -449,7 +451,7 @@ fn many_servers_at_once_lose_nothing_whoever_gets_through_first() {
     }
 }
 
-fn locking(world: &Shared, what: LockOnTimeout) -> Safe<Shared> {
+fn locking(world: &Shared, what: LockOnTimeout) -> Box<Safe<Shared>> {
     safe(world, |settings| {
         settings.locking_mode = LockingMode::All;
         settings.lock_timeout = 2000;
