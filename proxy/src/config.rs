@@ -147,6 +147,9 @@ pub struct Config {
     pub access_log_format: crate::access_log::Format,
     /// File for 500, 502, 503 and 504; empty: built in.
     pub error_page_50x: String,
+    /// Without `[[server]]` tables: answer `/favicon.ico` with 204 and ask no server, so that what a browser fetches by itself
+    /// takes no turn (nginx: `location = /favicon.ico { return 204; }`).
+    pub no_favicon: bool,
 }
 
 /// The sticky cookie, under the parameter names of Tengine's `session_sticky`.
@@ -358,6 +361,7 @@ impl Default for Config {
             access_log: "off".into(),
             access_log_format: crate::access_log::Format::default(),
             error_page_50x: String::new(),
+            no_favicon: false,
         }
     }
 }

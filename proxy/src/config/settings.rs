@@ -476,4 +476,10 @@ const SETTINGS: &[Setting] = &[
         "FILE",
         "Page for 500, 502, 503 and 504 [default: built in]",
     ),
+    Setting::new(
+        "no_favicon",
+        Boolean,
+        "BOOL",
+        "Answer /favicon.ico with 204, so that it takes no turn [default: false]",
+    ),
 ];

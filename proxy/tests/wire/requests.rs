@@ -91,6 +91,23 @@ fn an_absolute_target_replaces_the_host() {
 }
 
 #[test]
+fn what_a_browser_fetches_by_itself_takes_no_turn() {
+    let peers = ["a", "b"].map(Peer::saying);
+    let upstream = format!(
+        "no_favicon = true\nupstream = [\"{}\", \"{}\"]\n",
+        peers[0].address, peers[1].address
+    );
+    let proxy = Proxy::start(&upstream);
+    let pages: Vec<String> = (0..4)
+        .map(|_| {
+            assert_eq!(proxy.get("/favicon.ico").status, 204);
+            proxy.get("/").text()
+        })
+        .collect();
+    assert!(pages.windows(2).all(|p| p[0] != p[1]), "{pages:?}");
+}
+
+#[test]
 fn locations_answer_redirect_and_replace_paths() {
     let peer = Peer::saying("x");
     let proxy = Proxy::start(&format!(

@@ -61,12 +61,20 @@ pub(super) fn servers(
             );
         }
     };
-    let simple = ServerConfig {
-        location: vec![LocationConfig {
-            path: "/".into(),
-            proxy_pass: format!("http://{name}"),
+    let mut location = vec![LocationConfig {
+        path: "/".into(),
+        proxy_pass: format!("http://{name}"),
+        ..LocationConfig::default()
+    }];
+    if config.no_favicon {
+        location.push(LocationConfig {
+            path: "= /favicon.ico".into(),
+            answer: "204".into(),
             ..LocationConfig::default()
-        }],
+        });
+    }
+    let simple = ServerConfig {
+        location,
         ..ServerConfig::default()
     };
     Ok([virtual_server(config, &simple, 0, groups)?].into())
