@@ -1,7 +1,9 @@
 //! Who keeps the sessions of one context of this node: the contract, and one file per way to do it.
 
+pub mod cluster;
 pub mod msm;
 pub mod standard;
+pub mod table;
 
 use std::future::Future;
 

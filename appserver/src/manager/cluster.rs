@@ -1,0 +1,5 @@
+//! Sessions in a cluster of application servers.
+
+pub mod native;
+pub mod replica;
+pub mod stamp;
