@@ -116,6 +116,8 @@ pub enum Source {
     Local,
     /// From a store that several nodes share.
     Store,
+    /// From this node's copy of a session that another node served last.
+    Replica,
 }
 
 /// Why a manager could not do what was asked.

@@ -45,8 +45,8 @@ pub struct Marks {
     pub used: bool,
     /// Some of it is missing: a change came before the rest.
     pub partial: bool,
-    /// The Tomcats of the cluster know it.
-    pub tomcat: bool,
+    /// Its id got another route, which is told with the next message about it.
+    pub bound: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +194,17 @@ impl Replica {
         });
         self.prune();
         merged
+    }
+
+    /// It was used until `touched` on this member.
+    pub fn accessed(&mut self, touched: Timestamp, by: u32) {
+        let kept = self.kept.clone();
+        kept.replicate(|parts| {
+            if (touched, by) > (*parts.touched, self.primary) {
+                (*parts.touched, self.primary) = (touched, by);
+                *parts.last_accessed = (*parts.last_accessed).max(touched);
+            }
+        });
     }
 
     /// Tells the session to other members.

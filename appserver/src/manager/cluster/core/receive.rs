@@ -1,0 +1,212 @@
+//! What other members of our kind say.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+
+use super::outbox::What;
+use super::{Core, Outbox, Stream};
+use crate::manager::cluster::native::{Gone, Item, NativeError, Reader, Record};
+use crate::manager::cluster::peers::UniqueId;
+use crate::manager::cluster::replica::Which;
+use crate::manager::cluster::stamp::number;
+use crate::manager::cluster::store::{Left, Taken};
+use crate::manager::table::{Entry, shard_of};
+use crate::session::{Key, Timestamp};
+
+/// What a message makes necessary besides what its items do by themselves.
+#[derive(Debug, Default)]
+struct Answer {
+    /// The sender does not know that these are gone.
+    gone: Vec<(Key, Gone)>,
+    /// The sender has what is missing here.
+    need: Vec<Key>,
+    /// The sender lacks these.
+    give: Vec<Key>,
+    /// What the sender has between two keys.
+    range: Option<(Key, Key)>,
+    versions: HashMap<Key, u64>,
+    told_gone: HashSet<Key>,
+}
+
+impl Core {
+    /// A message arrived.
+    pub fn receive(
+        &self,
+        from: &UniqueId,
+        message: &[u8],
+        now: Timestamp,
+        out: &mut Outbox,
+    ) -> Result<(), NativeError> {
+        let mut answer = Answer::default();
+        let read = self.apply(from, message, now, &mut answer, out);
+        if read.is_err() {
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        self.compare(&mut answer);
+        let mut writer = self.writer(now);
+        for (key, gone) in answer.gone {
+            writer.item(&Item::Gone(key, gone));
+        }
+        for key in answer.need {
+            writer.item(&Item::Need(key));
+        }
+        out.to_one(*from, writer);
+        if !answer.give.is_empty() {
+            out.streams.push((*from, Stream::keys(answer.give)));
+        }
+        read
+    }
+
+    fn apply(
+        &self,
+        from: &UniqueId,
+        message: &[u8],
+        now: Timestamp,
+        answer: &mut Answer,
+        out: &mut Outbox,
+    ) -> Result<(), NativeError> {
+        let mut reader = Reader::new(message, now)?;
+        while let Some(item) = reader.item()? {
+            match item {
+                Item::Record(record) => self.take(&record, now, answer),
+                Item::Gone(key, gone) => {
+                    answer.told_gone.insert(key);
+                    if let Left::Alive(key) = self.store.leave(key, gone, now) {
+                        answer.give.push(key);
+                    }
+                }
+                Item::Accessed(key, touched) => {
+                    if let Some(gone) = self.accessed(key, touched, number(from)) {
+                        answer.gone.push((key, gone));
+                    }
+                }
+                Item::Ask => out.streams.push((*from, Stream::new(What::All))),
+                Item::Need(key) => answer.give.push(key),
+                Item::Range(low, high) => answer.range = Some((low, high)),
+                Item::Version(key, version) => {
+                    answer.versions.insert(key, version);
+                }
+                Item::Complete(count) => self.source_complete(from, count, now),
+                Item::NoContext => self.source_empty(from, now, out),
+                // For managers that keep one backup only.
+                Item::Place(..) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, record: &Record<'_>, now: Timestamp, answer: &mut Answer) {
+        match self.store.take(record, now) {
+            Taken::Merged(merged) => {
+                let conflicts = u64::from(merged.refused);
+                if conflicts > 0 {
+                    self.counts
+                        .conflicts
+                        .fetch_add(conflicts, Ordering::Relaxed);
+                }
+                if merged.too_large > 0 {
+                    let key = record.key;
+                    tracing::warn!(%key, "a session is too large for what another member put into it");
+                }
+            }
+            Taken::New { key, partial } => {
+                self.count_in(1);
+                if partial {
+                    answer.need.push(key);
+                }
+            }
+            Taken::Refused(gone) => {
+                self.counts.refused.fetch_add(1, Ordering::Relaxed);
+                answer.gone.push((record.key, gone));
+            }
+        }
+    }
+
+    /// A session was used on another member. The mark of one that is gone for ever.
+    fn accessed(&self, key: Key, touched: Timestamp, by: u32) -> Option<Gone> {
+        let key = self.store.resolve(key, false);
+        let mut shard = self.store.table.shard(key);
+        match shard.get_mut(key) {
+            Some(replica) => {
+                replica.accessed(touched, by);
+                None
+            }
+            None => shard.gone(key),
+        }
+    }
+
+    /// What the sender has against what is here, between two keys of one shard.
+    fn compare(&self, answer: &mut Answer) {
+        let Some((low, high)) = answer.range else {
+            return;
+        };
+        let shard = self.store.table.number(shard_of(low));
+        let within = |key: Key| low <= key && key <= high;
+        for replica in shard.iter() {
+            let key = replica.kept().id().key;
+            if !within(key) {
+                continue;
+            }
+            match answer.versions.remove(&key) {
+                Some(version) if version == replica.version() => {
+                    if replica.marks.partial {
+                        answer.need.push(key);
+                    }
+                }
+                Some(_) => {
+                    answer.need.push(key);
+                    answer.give.push(key);
+                }
+                None => answer.give.push(key),
+            }
+        }
+        for key in answer.versions.drain().map(|(key, _)| key) {
+            match shard.gone(key) {
+                Some(gone @ Gone::Expired(_)) => {
+                    answer.gone.push((key, gone));
+                    // If it was used since, it comes back with the answer.
+                    answer.need.push(key);
+                }
+                Some(gone) => answer.gone.push((key, gone)),
+                None if shard_of(key) == shard_of(low) => answer.need.push(key),
+                None => {}
+            }
+        }
+        let unknown = shard
+            .all_gone()
+            .filter(|(key, _)| within(*key) && !answer.told_gone.contains(key));
+        answer.gone.extend(unknown);
+    }
+
+    /// Adds the session, or the mark that it left, to a message; whether it was a session.
+    pub(super) fn give(
+        &self,
+        key: Key,
+        writer: &mut crate::manager::cluster::native::Writer,
+    ) -> bool {
+        let shard = self.store.table.shard(key);
+        if let Some(replica) = shard.get(key) {
+            replica.tell(Which::All, writer);
+            return true;
+        }
+        let gone = shard.gone(key);
+        drop(shard);
+        let Some(gone) = gone else {
+            return false;
+        };
+        writer.item(&Item::Gone(key, gone));
+        match gone {
+            // Its session goes with it, or it would be known under no key.
+            Gone::Moved { .. } => {
+                let to = self.store.resolve(key, false);
+                let shard = self.store.table.shard(to);
+                let is_there = shard.get(to).map(|r| r.tell(Which::All, writer)).is_some();
+                if let Some(gone) = shard.gone(to) {
+                    writer.item(&Item::Gone(to, gone));
+                }
+                is_there
+            }
+            _ => false,
+        }
+    }
+}
