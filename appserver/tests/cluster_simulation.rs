@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use appserver::manager::cluster::core::{Core, CoreConfig, Outbox, Stream};
+use appserver::manager::cluster::core::{Core, CoreConfig, NewKey, Outbox, Stream};
 use appserver::manager::cluster::peers::{Peer, UniqueId};
 use appserver::session::{AskedId, Key, Session, Suffix, Timestamp};
 use fastrand::Rng;
@@ -126,8 +126,13 @@ impl World {
 
     fn node(&mut self) -> Node {
         let id = self.rng.u128(..).to_be_bytes();
+        let keys = std::sync::Mutex::new(self.rng.fork());
+        let new_key = NewKey(Box::new(move || {
+            let mut keys = keys.lock().expect("nobody panics");
+            Key::from_bytes(keys.u128(..).to_be_bytes())
+        }));
         Node {
-            core: Core::new(config(), id),
+            core: Core::new(config(), id, new_key),
             id,
             born: self.now,
             streams: Vec::new(),
@@ -543,6 +548,8 @@ impl World {
     fn heal(&mut self) {
         self.faults = false;
         self.side.fill(false);
+        self.jobs
+            .retain(|_, job| !matches!(job, Job::Notice { .. }));
         for one in 0..self.nodes.len() {
             for two in 0..self.nodes.len() {
                 self.notice(one, two, true);

@@ -52,9 +52,25 @@ pub struct CoreConfig {
     pub state_transfer_timeout: Option<u64>,
 }
 
+/// Makes keys: [`Key::random`], or what a simulation wants.
+pub struct NewKey(pub Box<dyn Fn() -> Key + Send + Sync>);
+
+impl Default for NewKey {
+    fn default() -> Self {
+        Self(Box::new(Key::random))
+    }
+}
+
+impl std::fmt::Debug for NewKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NewKey")
+    }
+}
+
 /// One member's sessions of one context.
 #[derive(Debug)]
 pub struct Core {
+    new_key: NewKey,
     pub(super) config: CoreConfig,
     id: UniqueId,
     pub(super) store: Store,
@@ -122,9 +138,10 @@ pub struct PeerStatus {
 }
 
 impl Core {
-    /// A member without sessions. `id` is its own.
-    pub fn new(config: CoreConfig, id: UniqueId) -> Self {
+    /// A member without sessions. `id` is its own; `new_key` makes keys that nobody can guess.
+    pub fn new(config: CoreConfig, id: UniqueId, new_key: NewKey) -> Self {
         Self {
+            new_key,
             store: Store::new(number(&id), config.max_inactive),
             config,
             id,
@@ -147,7 +164,7 @@ impl Core {
         self.counts.created.fetch_add(1, Ordering::Relaxed);
         loop {
             let id = SessionId {
-                key: Key::random(),
+                key: (self.new_key.0)(),
                 suffix: self.config.suffix,
             };
             let mut shard = self.store.table.shard(id.key);
@@ -208,7 +225,7 @@ impl Core {
         out: &mut Outbox,
     ) -> Result<(), SessionError> {
         let (old, stamp) = loop {
-            if let Some(renamed) = self.store.rename(session.kept(), Key::random(), now) {
+            if let Some(renamed) = self.store.rename(session.kept(), (self.new_key.0)(), now) {
                 break renamed;
             }
             let (key, mut shard) = self.store.shard_of(session.kept());
@@ -313,7 +330,7 @@ impl Core {
     /// A member left. If it was to send all sessions, another one is asked.
     pub fn member_removed(&self, id: &UniqueId, now: Timestamp, out: &mut Outbox) {
         let mut peers = self.peers_mut();
-        peers.remove(id);
+        peers.remove(id, &self.id, now);
         self.count_kinds(&peers);
         drop(peers);
         self.source_failed(id, now, out);

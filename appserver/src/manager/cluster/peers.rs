@@ -82,9 +82,13 @@ impl Peers {
         self.here.push(peer);
     }
 
-    /// A member left.
-    pub fn remove(&mut self, id: &UniqueId) {
+    /// A member left. Its last message may have reached some of the others only, so those that are left compare.
+    pub fn remove(&mut self, id: &UniqueId, me: &UniqueId, now: Timestamp) {
         self.here.retain(|known| known.id != *id);
+        for peer in self.here.iter_mut().filter(|p| p.is_native && *me < p.id) {
+            let soon = after(now, SYNC_RETRY);
+            peer.sync_at = Some(peer.sync_at.map_or(soon, |at| at.min(soon)));
+        }
         if self.left.len() == LEFT_MAX {
             self.left.pop_front();
         }
@@ -182,7 +186,14 @@ mod tests {
             "a Tomcat cannot be"
         );
 
-        peers.remove(&low);
+        peers.remove(&low, &ME, at(30_000));
+        let left = at(30_000 + SYNC_RETRY);
+        assert_eq!(
+            peers.due(left),
+            [high],
+            "it may have missed the last of another's messages"
+        );
+        peers.synced(&high, &ME, true, left);
         peers.add(Peer::new(low, true, 0), &ME, at(50_000));
         assert_eq!(
             peers.due(at(50_000)),

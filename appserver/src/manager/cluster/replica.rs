@@ -64,6 +64,8 @@ pub struct Merged {
     pub refused: u32,
     /// Attributes that have no room in the session.
     pub too_large: u32,
+    /// The teller of a whole session lacks something that is here.
+    pub ahead: bool,
     /// The latest stamp that was told.
     pub latest: Stamp,
 }
@@ -193,6 +195,10 @@ impl Replica {
             }
         });
         self.prune();
+        // What was told is here now, unless it was refused; whatever is here besides is not there.
+        let own = |name, told: Stamp| usize::from(told != Stamp::ZERO && self.at(name) == told);
+        let told_here = told.told.len() + own(INTERVAL, told.interval.1) + own(ROUTE, told.route.1);
+        merged.ahead = merged.refused > 0 || self.registers.len() > told_here;
         merged
     }
 

@@ -15,6 +15,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hashbrown::HashTable;
+
 use super::native::{Gone, Item, Reader, Record, Writer};
 use super::replica::{Merged, Replica, Which};
 use super::stamp::{Stamp, StampClock};
@@ -34,7 +36,7 @@ const GONE_MOST: u64 = 86_400_000;
 /// What a shard has beside its sessions.
 #[derive(Debug, Default)]
 pub struct Beside {
-    gone: HashMap<Key, Gone>,
+    gone: HashTable<(Key, Gone)>,
     /// When to forget which.
     order: VecDeque<(Timestamp, Key)>,
     /// Sessions that were used here, which the others do not know yet.
@@ -62,8 +64,8 @@ pub struct Store {
 /// What became of a told session or change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// It was merged into what is here.
-    Merged(Merged),
+    /// It was merged into the session that is here under this key.
+    Merged(Merged, Key),
     /// It is new here.
     New {
         /// Its key.
@@ -82,6 +84,13 @@ pub enum Left {
     Done,
     /// It was done before, or the session is not known.
     Nothing,
+    /// The session that is here has this key now.
+    Moved {
+        /// The new key.
+        to: Key,
+        /// It was known under the new key already, and the two became one.
+        united: bool,
+    },
     /// It is not true: this member has served the session meanwhile.
     Alive(Key),
 }
@@ -146,7 +155,7 @@ impl Store {
     /// Remembers that a key is gone.
     pub fn mark(&self, shard: &mut StoreShard, key: Key, gone: Gone, now: Timestamp) {
         let beside = &mut shard.beside;
-        if beside.gone.insert(key, gone).is_none() {
+        if beside.put(key, gone).is_none() {
             let forget = Timestamp(now.0.saturating_add(self.keep_gone));
             beside.order.push_back((forget, key));
         }
@@ -164,7 +173,7 @@ impl Store {
                 let merged = replica.merge(record);
                 replica.marks.partial &= !record.full;
                 self.clock.observe(merged.latest, now);
-                return Taken::Merged(merged);
+                return Taken::Merged(merged, key);
             }
             match shard.gone(key) {
                 Some(Gone::Moved { to, .. }) => {
@@ -172,7 +181,7 @@ impl Store {
                     continue;
                 }
                 Some(Gone::Expired(touched)) if record.touched > touched => {
-                    shard.beside.gone.remove(&key);
+                    shard.beside.drop_mark(key);
                 }
                 Some(gone) => return Taken::Refused(gone),
                 None => {}
@@ -259,8 +268,7 @@ impl Store {
                     alias: true,
                     ..winner
                 };
-                self.follow(loser, alias, now, hops - 1);
-                Left::Done
+                self.follow(loser, alias, now, hops - 1)
             }
             Some(Gone::Expired(_)) | None => {
                 if let Some(Gone::Moved { .. }) = shards.second().gone(target) {
@@ -278,25 +286,33 @@ impl Store {
                     replica.kept().finish();
                     return Left::Done;
                 }
-                shard.beside.gone.remove(&target);
+                shard.beside.drop_mark(target);
                 if let Some(pending) = pending {
                     shard.beside.pending.insert(target, pending);
                 }
-                self.enter(shard, target, replica, now);
-                Left::Done
+                let united = self.enter(shard, target, replica, now);
+                Left::Moved { to: target, united }
             }
         }
     }
 
-    /// Puts a session under its new key; one that is there is the same session, and the two become one.
-    fn enter(&self, shard: &mut StoreShard, key: Key, mut replica: Replica, now: Timestamp) {
+    /// Puts a session under its new key. One that is there is the same session, and the two become one; whether it was so.
+    fn enter(
+        &self,
+        shard: &mut StoreShard,
+        key: Key,
+        mut replica: Replica,
+        now: Timestamp,
+    ) -> bool {
         let id = SessionId {
             key,
             ..replica.kept().id()
         };
         // What was ended meanwhile is dropped by whoever ended it, or by the sweep.
         let _ = replica.kept().rename(id);
-        if let Some(mut other) = shard.remove(key) {
+        let other = shard.remove(key);
+        let united = other.is_some();
+        if let Some(mut other) = other {
             self.active.fetch_sub(1, Ordering::Relaxed);
             // The one that requests hold now stays.
             if other.kept().references() > replica.kept().references() {
@@ -313,6 +329,7 @@ impl Store {
             other.kept().finish();
         }
         self.insert(shard, replica);
+        united
     }
 
     /// Gives a session a new key here. `None`, and nothing is changed, when the key is taken or the session is not here any more.
@@ -373,7 +390,26 @@ impl From<Moved> for Gone {
 impl Beside {
     fn forget_first(&mut self) {
         if let Some((_, key)) = self.order.pop_front() {
-            self.gone.remove(&key);
+            self.drop_mark(key);
+        }
+    }
+
+    /// The mark that was there.
+    fn put(&mut self, key: Key, gone: Gone) -> Option<Gone> {
+        let known = self.gone.find_mut(key.random_bits(), |(k, _)| *k == key);
+        if let Some((_, known)) = known {
+            return Some(std::mem::replace(known, gone));
+        }
+        let hash = |(key, _): &(Key, Gone)| key.random_bits();
+        self.gone
+            .insert_unique(key.random_bits(), (key, gone), hash);
+        None
+    }
+
+    fn drop_mark(&mut self, key: Key) {
+        let place = self.gone.find_entry(key.random_bits(), |(k, _)| *k == key);
+        if let Ok(place) = place {
+            place.remove();
         }
     }
 }
@@ -381,12 +417,14 @@ impl Beside {
 impl StoreShard {
     /// The mark of a key that is gone.
     pub fn gone(&self, key: Key) -> Option<Gone> {
-        self.beside.gone.get(&key).copied()
+        let gone = &self.beside.gone;
+        let mark = gone.find(key.random_bits(), |(k, _)| *k == key);
+        mark.map(|(_, gone)| *gone)
     }
 
     /// All marks.
     pub fn all_gone(&self) -> impl Iterator<Item = (Key, Gone)> {
-        self.beside.gone.iter().map(|(key, gone)| (*key, *gone))
+        self.beside.gone.iter().copied()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What other members of our kind say.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use super::outbox::What;
@@ -22,10 +22,13 @@ struct Answer {
     need: Vec<Key>,
     /// The sender lacks these.
     give: Vec<Key>,
+    /// These keys moved here because the sender said so, and whether two copies became one. Whoever has compared with this member
+    /// already lacks what was changed here under the old key, unless the sender's copy has it all.
+    moved: Vec<(Key, bool)>,
     /// What the sender has between two keys.
     range: Option<(Key, Key)>,
-    versions: HashMap<Key, u64>,
-    told_gone: HashSet<Key>,
+    versions: BTreeMap<Key, u64>,
+    told_gone: BTreeSet<Key>,
 }
 
 impl Core {
@@ -43,6 +46,11 @@ impl Core {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
         self.compare(&mut answer);
+        let mut writer = self.writer(now);
+        for (key, _) in answer.moved {
+            self.give(key, &mut writer);
+        }
+        out.to_natives(writer);
         let mut writer = self.writer(now);
         for (key, gone) in answer.gone {
             writer.item(&Item::Gone(key, gone));
@@ -71,8 +79,10 @@ impl Core {
                 Item::Record(record) => self.take(&record, now, answer),
                 Item::Gone(key, gone) => {
                     answer.told_gone.insert(key);
-                    if let Left::Alive(key) = self.store.leave(key, gone, now) {
-                        answer.give.push(key);
+                    match self.store.leave(key, gone, now) {
+                        Left::Alive(key) => answer.give.push(key),
+                        Left::Moved { united, .. } => answer.moved.push((key, united)),
+                        Left::Done | Left::Nothing => {}
                     }
                 }
                 Item::Accessed(key, touched) => {
@@ -97,7 +107,15 @@ impl Core {
 
     fn take(&self, record: &Record<'_>, now: Timestamp, answer: &mut Answer) {
         match self.store.take(record, now) {
-            Taken::Merged(merged) => {
+            Taken::Merged(merged, key) => {
+                if record.full && !merged.ahead {
+                    let (moved, store) = (&mut answer.moved, &self.store);
+                    moved.retain(|(old, united)| *united || store.resolve(*old, false) != key);
+                }
+                // The sender does not know what the session is called now, or what else is in it.
+                if key != record.key || record.full && merged.ahead {
+                    answer.give.push(record.key);
+                }
                 let conflicts = u64::from(merged.refused);
                 if conflicts > 0 {
                     self.counts
@@ -160,11 +178,15 @@ impl Core {
                 None => answer.give.push(key),
             }
         }
-        for key in answer.versions.drain().map(|(key, _)| key) {
+        for (key, _) in std::mem::take(&mut answer.versions) {
             match shard.gone(key) {
                 Some(gone @ Gone::Expired(_)) => {
                     answer.gone.push((key, gone));
                     // If it was used since, it comes back with the answer.
+                    answer.need.push(key);
+                }
+                Some(gone @ Gone::Moved { .. }) => {
+                    answer.gone.push((key, gone));
                     answer.need.push(key);
                 }
                 Some(gone) => answer.gone.push((key, gone)),
