@@ -91,6 +91,8 @@ pub enum Left {
         /// It was known under the new key already, and the two became one.
         united: bool,
     },
+    /// Another key is gone with it, which its teller may not know.
+    Ended(Key, Gone),
     /// It is not true: this member has served the session meanwhile.
     Alive(Key),
 }
@@ -208,7 +210,15 @@ impl Store {
         }
     }
 
-    fn finish(&self, mut key: Key, gone: Gone, now: Timestamp) -> Left {
+    fn finish(&self, told: Key, gone: Gone, now: Timestamp) -> Left {
+        let mut key = told;
+        let left = |key| {
+            if key == told {
+                Left::Done
+            } else {
+                Left::Ended(key, gone)
+            }
+        };
         for _ in 0..HOPS_MAX {
             let mut shard = self.table.shard(key);
             if let Some(replica) = shard.get(key) {
@@ -217,7 +227,7 @@ impl Store {
                     return Left::Alive(key);
                 }
                 self.end(&mut shard, key, gone, now);
-                return Left::Done;
+                return left(key);
             }
             match shard.gone(key) {
                 Some(Gone::Moved { to, .. }) => {
@@ -227,10 +237,11 @@ impl Store {
                     key = to;
                 }
                 known => {
-                    if known < Some(gone) {
-                        self.mark(&mut shard, key, gone, now);
+                    if known >= Some(gone) {
+                        return Left::Nothing;
                     }
-                    return Left::Nothing;
+                    self.mark(&mut shard, key, gone, now);
+                    return left(key);
                 }
             }
         }
@@ -248,8 +259,10 @@ impl Store {
         match shards.first().gone(key) {
             Some(Gone::Ended) => {
                 drop(shards);
-                self.finish(target, Gone::Ended, now);
-                Left::Done
+                match self.finish(target, Gone::Ended, now) {
+                    Left::Done => Left::Ended(target, Gone::Ended),
+                    left => left,
+                }
             }
             // Two new keys at the same time: the later wins, and the other leads to it.
             Some(Gone::Moved { to, stamp, .. }) => {
@@ -284,7 +297,7 @@ impl Store {
                 let shard = shards.second();
                 if shard.gone(target) == Some(Gone::Ended) {
                     replica.kept().finish();
-                    return Left::Done;
+                    return Left::Ended(target, Gone::Ended);
                 }
                 shard.beside.drop_mark(target);
                 if let Some(pending) = pending {

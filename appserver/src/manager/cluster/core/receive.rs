@@ -25,10 +25,19 @@ struct Answer {
     /// These keys moved here because the sender said so, and whether two copies became one. Whoever has compared with this member
     /// already lacks what was changed here under the old key, unless the sender's copy has it all.
     moved: Vec<(Key, bool)>,
-    /// What the sender has between two keys.
-    range: Option<(Key, Key)>,
-    versions: BTreeMap<Key, u64>,
+    /// These ended under keys that the sender may not know.
+    ended: Vec<(Key, Gone)>,
+    /// Between which keys the sender tells all versions that it has.
+    ranges: Vec<Range>,
     told_gone: BTreeSet<Key>,
+}
+
+/// The versions of all sessions that the sender has between two keys of one shard.
+#[derive(Debug)]
+struct Range {
+    low: Key,
+    high: Key,
+    versions: BTreeMap<Key, u64>,
 }
 
 impl Core {
@@ -45,10 +54,15 @@ impl Core {
         if read.is_err() {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
-        self.compare(&mut answer);
+        for range in std::mem::take(&mut answer.ranges) {
+            self.compare(range, &mut answer);
+        }
         let mut writer = self.writer(now);
         for (key, _) in answer.moved {
             self.give(key, &mut writer);
+        }
+        for (key, gone) in answer.ended {
+            writer.item(&Item::Gone(key, gone));
         }
         out.to_natives(writer);
         let mut writer = self.writer(now);
@@ -82,6 +96,7 @@ impl Core {
                     match self.store.leave(key, gone, now) {
                         Left::Alive(key) => answer.give.push(key),
                         Left::Moved { united, .. } => answer.moved.push((key, united)),
+                        Left::Ended(key, gone) => answer.ended.push((key, gone)),
                         Left::Done | Left::Nothing => {}
                     }
                 }
@@ -92,9 +107,15 @@ impl Core {
                 }
                 Item::Ask => out.streams.push((*from, Stream::new(What::All))),
                 Item::Need(key) => answer.give.push(key),
-                Item::Range(low, high) => answer.range = Some((low, high)),
+                Item::Range(low, high) => answer.ranges.push(Range {
+                    low,
+                    high,
+                    versions: BTreeMap::new(),
+                }),
                 Item::Version(key, version) => {
-                    answer.versions.insert(key, version);
+                    if let Some(range) = answer.ranges.last_mut() {
+                        range.versions.insert(key, version);
+                    }
                 }
                 Item::Complete(count) => self.source_complete(from, count, now),
                 Item::NoContext => self.source_empty(from, now, out),
@@ -154,18 +175,21 @@ impl Core {
     }
 
     /// What the sender has against what is here, between two keys of one shard.
-    fn compare(&self, answer: &mut Answer) {
-        let Some((low, high)) = answer.range else {
-            return;
-        };
+    fn compare(&self, range: Range, answer: &mut Answer) {
+        let Range {
+            low,
+            high,
+            mut versions,
+        } = range;
         let shard = self.store.table.number(shard_of(low));
-        let within = |key: Key| low <= key && key <= high;
+        let number = shard_of(low);
+        let within = |key: Key| low <= key && key <= high && shard_of(key) == number;
         for replica in shard.iter() {
             let key = replica.kept().id().key;
             if !within(key) {
                 continue;
             }
-            match answer.versions.remove(&key) {
+            match versions.remove(&key) {
                 Some(version) if version == replica.version() => {
                     if replica.marks.partial {
                         answer.need.push(key);
@@ -178,7 +202,7 @@ impl Core {
                 None => answer.give.push(key),
             }
         }
-        for (key, _) in std::mem::take(&mut answer.versions) {
+        for key in versions.into_keys().filter(|key| within(*key)) {
             match shard.gone(key) {
                 Some(gone @ Gone::Expired(_)) => {
                     answer.gone.push((key, gone));
@@ -190,8 +214,7 @@ impl Core {
                     answer.need.push(key);
                 }
                 Some(gone) => answer.gone.push((key, gone)),
-                None if shard_of(key) == shard_of(low) => answer.need.push(key),
-                None => {}
+                None => answer.need.push(key),
             }
         }
         let unknown = shard

@@ -11,7 +11,7 @@ use crate::manager::cluster::replica::{Replica, Which};
 use crate::manager::table::{Entry, SHARDS};
 use crate::session::{Key, Timestamp};
 
-/// So many versions go in one message.
+/// So many versions of one shard go in one message.
 const VERSIONS_MAX: usize = 4096;
 /// So many sessions go to a Tomcat in one message. Tomcat: `sendAllSessionsSize`.
 const TOMCAT_BLOCK: usize = 1000;
@@ -213,28 +213,28 @@ impl Core {
             return None;
         }
         let mut writer = self.writer(now);
-        let shard = self.store.table.number(stream.shard);
-        if stream.after.is_none() {
-            for (key, gone) in shard.all_gone() {
-                writer.item(&Item::Gone(key, gone));
+        while stream.shard < SHARDS && writer.len() < CHUNK {
+            let shard = self.store.table.number(stream.shard);
+            if stream.after.is_none() {
+                for (key, gone) in shard.all_gone() {
+                    writer.item(&Item::Gone(key, gone));
+                }
             }
-        }
-        let mut replicas = next(shard.iter(), stream.after);
-        replicas.sort_unstable_by_key(|(key, _)| *key);
-        let is_last = replicas.len() <= VERSIONS_MAX;
-        replicas.truncate(VERSIONS_MAX);
-        let first = stream.after.map_or(bound(stream.shard, false), following);
-        let last = replicas.last().filter(|_| !is_last).map(|(key, _)| *key);
-        writer.item(&Item::Range(
-            first,
-            last.unwrap_or(bound(stream.shard, true)),
-        ));
-        for (key, replica) in replicas {
-            writer.item(&Item::Version(key, replica.version()));
-        }
-        stream.after = last;
-        if is_last {
-            stream.shard += 1;
+            let mut replicas = next(shard.iter(), stream.after);
+            replicas.sort_unstable_by_key(|(key, _)| *key);
+            let is_last = replicas.len() <= VERSIONS_MAX;
+            replicas.truncate(VERSIONS_MAX);
+            let first = stream.after.map_or(bound(stream.shard, false), following);
+            let last = replicas.last().filter(|_| !is_last).map(|(key, _)| *key);
+            let high = last.unwrap_or(bound(stream.shard, true));
+            writer.item(&Item::Range(first, high));
+            for (key, replica) in replicas {
+                writer.item(&Item::Version(key, replica.version()));
+            }
+            stream.after = last;
+            if is_last {
+                stream.shard += 1;
+            }
         }
         Some(writer.finish())
     }
