@@ -341,14 +341,15 @@ impl World {
                 stream,
             } => {
                 let mut out = Outbox::default();
-                self.nodes[to]
-                    .core
-                    .receive(&from, &bytes, now, &mut out)
-                    .expect("a member's message");
+                let core = &self.nodes[to].core;
+                let read = core.receive(&from, &bytes, now, &mut out);
+                let has_it = read.expect("a member's message") && core.is_joined();
                 let life = self.nodes[to].id;
                 self.send(to, out, None);
                 if let Some(promise) = promise {
-                    self.promises[promise].holders.push(life);
+                    if has_it {
+                        self.promises[promise].holders.push(life);
+                    }
                     self.promises[promise].waits -= 1;
                 }
                 if stream && let Some(from) = self.place(&from) {
@@ -373,7 +374,7 @@ impl World {
                     let place = self.place(&to);
                     let streams = std::mem::take(&mut self.nodes[from].streams);
                     for (other, stream) in streams {
-                        if place.is_none() || place == Some(other) {
+                        if place == Some(other) {
                             self.nodes[from].core.stream_ended(
                                 &to,
                                 stream.is_comparison(),
@@ -555,7 +556,7 @@ impl World {
                 self.notice(one, two, true);
             }
         }
-        self.run(self.now + 30_000);
+        self.run(self.now + 15_000);
     }
 
     fn check(&self) -> Result<(), String> {

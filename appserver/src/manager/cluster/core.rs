@@ -195,7 +195,7 @@ impl Core {
             key = self.store.resolve(key, true);
             shard = self.store.table.shard(key);
         }
-        let replica = shard.get_mut(key)?;
+        let replica = shard.get_mut(key).filter(|r| !r.marks.partial)?;
         if replica.kept().is_idle(now) {
             if self.is_responsible(replica.primary) {
                 let gone = Gone::Expired(replica.touched());
@@ -340,7 +340,8 @@ impl Core {
     pub fn sessions(&self) -> Vec<Session> {
         let shards = (0..SHARDS).map(|number| self.store.table.number(number));
         let of = |shard: MutexGuard<'_, StoreShard>| {
-            let kept = shard.iter().map(|replica| replica.kept().clone());
+            let whole = shard.iter().filter(|replica| !replica.marks.partial);
+            let kept = whole.map(|replica| replica.kept().clone());
             kept.map(Session::holding).collect::<Vec<_>>()
         };
         shards.flat_map(of).collect()

@@ -43,7 +43,7 @@ pub struct Marks {
     pub untold: bool,
     /// It is in the list of sessions whose use will be told.
     pub used: bool,
-    /// Some of it is missing: a change came before the rest.
+    /// Some of it is missing, because a change came before the rest: it is shown to nobody until the rest is here.
     pub partial: bool,
     /// Its id got another route, which is told with the next message about it.
     pub bound: bool,
@@ -66,6 +66,10 @@ pub struct Merged {
     pub too_large: u32,
     /// The teller of a whole session lacks something that is here.
     pub ahead: bool,
+    /// Some of the session is still missing.
+    pub partial: bool,
+    /// Some was missing, and is here now.
+    pub completed: bool,
     /// The latest stamp that was told.
     pub latest: Stamp,
 }
@@ -195,6 +199,9 @@ impl Replica {
             }
         });
         self.prune();
+        merged.completed = self.marks.partial && told.full;
+        self.marks.partial &= !told.full;
+        merged.partial = self.marks.partial;
         // What was told is here now, unless it was refused; whatever is here besides is not there.
         let own = |name, told: Stamp| usize::from(told != Stamp::ZERO && self.at(name) == told);
         let told_here = told.told.len() + own(INTERVAL, told.interval.1) + own(ROUTE, told.route.1);
@@ -218,7 +225,7 @@ impl Replica {
         self.kept.replicate(|parts| {
             let record = Record {
                 key: parts.id.key,
-                full: matches!(which, Which::All) && !self.marks.partial,
+                full: matches!(which, Which::All),
                 created: *parts.created,
                 last_accessed: *parts.last_accessed,
                 touched: *parts.touched,

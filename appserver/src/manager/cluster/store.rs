@@ -173,7 +173,6 @@ impl Store {
             let mut shard = self.table.shard(key);
             if let Some(replica) = shard.get_mut(key) {
                 let merged = replica.merge(record);
-                replica.marks.partial &= !record.full;
                 self.clock.observe(merged.latest, now);
                 return Taken::Merged(merged, key);
             }

@@ -41,19 +41,21 @@ struct Range {
 }
 
 impl Core {
-    /// A message arrived.
+    /// A message arrived. Whether this member now has what it tells: it has not when a change came for a session that is not here.
     pub fn receive(
         &self,
         from: &UniqueId,
         message: &[u8],
         now: Timestamp,
         out: &mut Outbox,
-    ) -> Result<(), NativeError> {
+    ) -> Result<bool, NativeError> {
         let mut answer = Answer::default();
         let read = self.apply(from, message, now, &mut answer, out);
         if read.is_err() {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
+        // Whoever starts gets the sessions to the changes soon.
+        let is_whole = answer.need.is_empty() || !self.is_joined();
         for range in std::mem::take(&mut answer.ranges) {
             self.compare(range, &mut answer);
         }
@@ -76,7 +78,7 @@ impl Core {
         if !answer.give.is_empty() {
             out.streams.push((*from, Stream::keys(answer.give)));
         }
-        read
+        read.map(|()| is_whole)
     }
 
     fn apply(
@@ -129,6 +131,13 @@ impl Core {
     fn take(&self, record: &Record<'_>, now: Timestamp, answer: &mut Answer) {
         match self.store.take(record, now) {
             Taken::Merged(merged, key) => {
+                if merged.partial {
+                    answer.need.push(key);
+                }
+                // What was here of it was compared with nobody.
+                if merged.completed && merged.ahead {
+                    answer.moved.push((key, true));
+                }
                 if record.full && !merged.ahead {
                     let (moved, store) = (&mut answer.moved, &self.store);
                     moved.retain(|(old, united)| *united || store.resolve(*old, false) != key);
@@ -189,12 +198,16 @@ impl Core {
             if !within(key) {
                 continue;
             }
-            match versions.remove(&key) {
-                Some(version) if version == replica.version() => {
-                    if replica.marks.partial {
-                        answer.need.push(key);
-                    }
+            let version = versions.remove(&key);
+            if replica.marks.partial {
+                // Whoever has it is asked; what is here goes to nobody.
+                if version.is_some() {
+                    answer.need.push(key);
                 }
+                continue;
+            }
+            match version {
+                Some(version) if version == replica.version() => {}
                 Some(_) => {
                     answer.need.push(key);
                     answer.give.push(key);
@@ -231,8 +244,10 @@ impl Core {
     ) -> bool {
         let shard = self.store.table.shard(key);
         if let Some(replica) = shard.get(key) {
-            replica.tell(Which::All, writer);
-            return true;
+            if !replica.marks.partial {
+                replica.tell(Which::All, writer);
+            }
+            return !replica.marks.partial;
         }
         let gone = shard.gone(key);
         drop(shard);
@@ -245,7 +260,8 @@ impl Core {
             Gone::Moved { .. } => {
                 let to = self.store.resolve(key, false);
                 let shard = self.store.table.shard(to);
-                let is_there = shard.get(to).map(|r| r.tell(Which::All, writer)).is_some();
+                let replica = shard.get(to).filter(|r| !r.marks.partial);
+                let is_there = replica.map(|r| r.tell(Which::All, writer)).is_some();
                 if let Some(gone) = shard.gone(to) {
                     writer.item(&Item::Gone(to, gone));
                 }

@@ -296,7 +296,8 @@ fn next<'s>(
     replicas: impl Iterator<Item = &'s Replica>,
     after: Option<Key>,
 ) -> Vec<(Key, &'s Replica)> {
-    replicas
+    let whole = replicas.filter(|replica| !replica.marks.partial);
+    whole
         .map(|replica| (replica.kept().id().key, replica))
         .filter(|(key, _)| after.is_none_or(|after| *key > after))
         .collect()
