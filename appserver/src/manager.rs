@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::session::{AskedId, Session, SessionError, Timestamp};
 
+pub use cluster::core::ClusterStatus;
 pub use msm::pattern::RequestLine;
 
 /// Keeps the sessions of one context. Each room below is one way to do it; `testing::managers` is the suite that all of
@@ -88,6 +89,11 @@ pub trait Manager: Send + Sync + 'static {
         _request: &RequestLine<'_>,
     ) -> impl Future<Output = ()> + Send {
         std::future::ready(())
+    }
+
+    /// What must be done before requests come, such as to get the sessions that other servers have. Called once, while `run` runs.
+    fn start(&self) -> impl Future<Output = ()> + Send {
+        async {}
     }
 
     /// Life beside the requests, such as the sweep for expired sessions. Ends soon after `shutdown` and when all is safe.
@@ -181,6 +187,9 @@ pub struct ManagerStatus {
     /// The store's nodes; none for sessions in memory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeStatus>,
+    /// Replication to other servers; none for sessions that are here only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterStatus>,
 }
 
 /// Figures of one node of a store, as this server sees it.

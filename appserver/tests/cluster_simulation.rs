@@ -22,6 +22,7 @@ fn config() -> CoreConfig {
     CoreConfig {
         context: "/jsp".into(),
         suffix: Suffix::NONE,
+        binds_route: true,
         max_inactive: 1800,
         max_active: 0,
         expire_sessions_on_shutdown: false,

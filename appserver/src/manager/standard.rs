@@ -202,6 +202,7 @@ impl Manager for StandardManager {
             renamed: read(&self.renamed),
             store: None,
             nodes: Vec::new(),
+            cluster: None,
         }
     }
 }

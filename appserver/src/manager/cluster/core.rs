@@ -24,9 +24,10 @@ use super::replica::{Replica, Which};
 use super::stamp::number;
 use super::store::{Store, StoreShard};
 use crate::manager::table::{Entry, SHARDS};
-use crate::manager::{ManagerError, Source};
+use crate::manager::{ManagerError, ManagerStatus, Source};
 use crate::session::{AskedId, Kept, Key, Session, SessionError, SessionId, Suffix, Timestamp};
 
+use crate::tribes::channel::ChannelStatus;
 pub use outbox::{Outbox, Stream};
 use tomcat::Held;
 use transfer::Joining;
@@ -36,9 +37,10 @@ use transfer::Joining;
 pub struct CoreConfig {
     /// The application's name in messages. Tomcat: `/jsp` for a `<Cluster>` in the `<Host>`, `localhost#/jsp` in the `<Engine>`.
     pub context: String,
-    /// What new sessions' ids end with. With a route, a session that comes from another member gets this one
-    /// (Tomcat: `JvmRouteBinderValve`).
+    /// What new sessions' ids end with.
     pub suffix: Suffix,
+    /// A session that another member served gets this member's route, if it has one. Tomcat: `JvmRouteBinderValve`.
+    pub binds_route: bool,
     /// Seconds that a new session may be idle; 0 or less: for ever.
     pub max_inactive: i32,
     /// At most so many sessions are made here; 0: no limit. Copies of others' sessions count and are never refused.
@@ -124,6 +126,11 @@ pub struct ClusterStatus {
     pub transferred_in: u64,
     /// Sessions sent in state transfers and repairs.
     pub transferred_out: u64,
+    /// Answers to members that were not made, because too many others were on their way.
+    pub unanswered: u64,
+    /// The channel, which all contexts share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<ChannelStatus>,
 }
 
 /// A member in [`ClusterStatus`].
@@ -368,7 +375,33 @@ impl Core {
             unwritable_attributes: read(&self.counts.unwritable),
             transferred_in: read(&self.counts.transferred_in),
             transferred_out: read(&self.counts.transferred_out),
+            unanswered: 0,
+            channel: None,
         }
+    }
+
+    /// Figures that every manager has.
+    pub fn status(&self) -> ManagerStatus {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ManagerStatus {
+            manager: "cluster",
+            active: read(&self.store.active),
+            max_active: self.config.max_active as u64,
+            created: read(&self.counts.created),
+            expired: read(&self.counts.expired),
+            invalidated: read(&self.counts.invalidated),
+            rejected: read(&self.counts.rejected),
+            renamed: read(&self.counts.renamed),
+            nodes: Vec::new(),
+            cluster: None,
+        }
+    }
+
+    /// The ids of the other native members, or of the Tomcats.
+    pub fn members(&self, native: bool) -> Vec<UniqueId> {
+        let peers = self.peers();
+        let of_kind = peers.iter().filter(|peer| peer.is_native == native);
+        of_kind.map(|peer| peer.id).collect()
     }
 
     /// Ends a session for all members.
@@ -400,7 +433,8 @@ impl Core {
         self.has_natives.load(Ordering::Relaxed)
     }
 
-    fn has_tomcats(&self) -> bool {
+    /// Whether a member is a Tomcat.
+    pub fn has_tomcats(&self) -> bool {
         self.has_tomcats.load(Ordering::Relaxed)
     }
 

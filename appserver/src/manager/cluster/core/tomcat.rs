@@ -274,7 +274,7 @@ impl Core {
     pub(super) fn bind_route(&self, replica: &mut Replica, now: Timestamp, out: &mut Outbox) {
         let old = replica.kept().id();
         let suffix = self.config.suffix;
-        if suffix == Suffix::NONE || old.suffix == suffix {
+        if !self.config.binds_route || suffix == Suffix::NONE || old.suffix == suffix {
             return;
         }
         replica.kept().replicate(|parts| parts.id.suffix = suffix);
