@@ -57,9 +57,9 @@ pub use attach::{Attach, Sessions};
 pub use clock::Clock;
 pub use config::{Config, Mode};
 pub use manager::Manager;
-use manager::msm::client::{Client, Health};
 use manager::cluster::hub::Hub;
 pub use manager::cluster::sessions::{ClusterConfig, ClusterManager};
+use manager::msm::client::{Client, Health};
 pub use manager::msm::sessions::{MsmConfig, MsmManager};
 pub use manager::standard::{StandardConfig, StandardManager};
 pub use session::{Session, Value};
@@ -99,6 +99,7 @@ pub async fn serve(
                 let (channel, clock) = (group.channel.clone(), clock.clone());
                 let manager = ClusterManager::new(settings, channel, clock);
                 group.hub.add(Box::new(manager.clone()));
+                manager.meet();
                 Ok(manager)
             };
             let more = |_: &[(String, Arc<ClusterManager<Channel>>)]| axum::Router::new();

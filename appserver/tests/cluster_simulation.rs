@@ -13,10 +13,10 @@ use appserver::session::{AskedId, Key, Session, Suffix, Timestamp};
 use fastrand::Rng;
 
 const SCHEDULES: u64 = 10_000;
-const STEPS: usize = 40;
+const STEPS: usize = 30;
 /// Milliseconds that a lost message takes to be known as lost.
 const LOST_AFTER: u64 = 400;
-const TICK: u64 = 500;
+const TICK: u64 = 700;
 
 fn config() -> CoreConfig {
     CoreConfig {

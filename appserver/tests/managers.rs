@@ -20,6 +20,37 @@ mod standard {
     }));
 }
 
+mod cluster {
+    use std::time::Duration;
+
+    use appserver::manager::cluster::core::CoreConfig;
+    use appserver::manager::cluster::group::Alone;
+    use appserver::session::{Suffix, Timestamp};
+    use appserver::tribes::options::SendOptions;
+    use appserver::{Clock, ClusterConfig, ClusterManager};
+
+    appserver::manager_suite!(|limits| {
+        let config = ClusterConfig {
+            core: CoreConfig {
+                context: "/jsp".into(),
+                suffix: Suffix::new(None, Some("WEB1")).expect("a valid route"),
+                binds_route: true,
+                max_inactive: limits.max_inactive,
+                max_active: limits.max_active,
+                expire_sessions_on_shutdown: false,
+                record_all_actions: false,
+                state_transfer_timeout: Some(60_000),
+            },
+            send_options: SendOptions::from_bits(6),
+            limit: Duration::from_secs(3),
+            filter: None,
+            sweep_interval: limits.sweep_interval,
+        };
+        let clock = Clock::manual(Timestamp(1_795_000_000_000));
+        ClusterManager::new(config, Alone([1; 16]), clock)
+    });
+}
+
 /// msm's own behaviour, on one node, so that a new id cannot name another.
 fn msm(limits: Limits, sticky: bool, later: bool) -> Timed<MsmManager<Tables>> {
     with(limits, |settings| {

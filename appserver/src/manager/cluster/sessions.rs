@@ -94,12 +94,9 @@ impl<G> Clone for ClusterManager<G> {
 }
 
 impl<G: Group> ClusterManager<G> {
-    /// No sessions yet. Members that are there already are known.
+    /// No sessions and no members yet.
     pub fn new(config: ClusterConfig, group: G, clock: Clock) -> Self {
         let core = Core::new(config.core.clone(), group.id(), NewKey::default());
-        for member in group.members() {
-            core.member_added(member, clock.now());
-        }
         Self(Arc::new(Inner {
             core,
             group,
@@ -110,6 +107,13 @@ impl<G: Group> ClusterManager<G> {
             lanes: [const { Mutex::const_new(()) }; LANES],
             unanswered: AtomicU64::new(0),
         }))
+    }
+
+    /// Learns of the members that were there before this manager listened.
+    pub fn meet(&self) {
+        for member in self.0.group.members() {
+            self.0.core.member_added(member, self.0.clock.now());
+        }
     }
 
     /// Whether the request tells the others what it changed.
@@ -160,9 +164,7 @@ impl<G: Group> Inner<G> {
             self.group.send(&tomcats, message, options, limit).await;
         }
         for (to, message) in &out.one_tomcat {
-            self.group
-                .send(&[*to], message, APPLIED, self.config.limit)
-                .await;
+            self.send(&[*to], message, APPLIED).await;
         }
         for (to, stream) in out.streams {
             let inner = Arc::clone(self);

@@ -11,7 +11,7 @@ use crate::session::{SessionId, Timestamp};
 impl Core {
     /// Some time went by: call it about twice per second.
     pub fn tick(&self, now: Timestamp, out: &mut Outbox) {
-        self.check_joining(now);
+        self.check_joining(now, out);
         self.tell_of_use(now, out);
         self.drop_held(now);
         self.begin_comparisons(now, out);

@@ -26,6 +26,8 @@ pub(super) struct Joining {
     /// Sources that did not answer or left.
     tried: Vec<UniqueId>,
     deadline: Option<Timestamp>,
+    /// The source did not hear the question: it is just starting too.
+    unheard: bool,
 }
 
 impl Core {
@@ -49,6 +51,7 @@ impl Core {
             is_native: source.is_native,
             tried,
             deadline: wait.map(|wait| Timestamp(now.0.saturating_add(wait))),
+            unheard: false,
         });
         drop(joining);
         if source.is_native {
@@ -101,9 +104,25 @@ impl Core {
         self.ask(tried, now, out);
     }
 
-    /// Gives the state transfer up when its time is over.
-    pub(super) fn check_joining(&self, now: Timestamp) {
+    /// Asks again when the question was not heard, and gives the state transfer up when its time is over.
+    pub(super) fn check_joining(&self, now: Timestamp, out: &mut Outbox) {
         let mut joining = lock(&self.joining);
+        if let Some(Joining {
+            unheard,
+            deadline,
+            tried,
+            ..
+        }) = joining.as_mut()
+            && std::mem::take(unheard)
+        {
+            let (deadline, tried) = (*deadline, tried.clone());
+            drop(joining);
+            self.ask(tried, now, out);
+            joining = lock(&self.joining);
+            if let Some(joining) = joining.as_mut() {
+                joining.deadline = deadline;
+            }
+        }
         let is_late = |j: &Joining| j.deadline.is_some_and(|deadline| deadline <= now);
         if joining.as_ref().is_some_and(is_late) {
             let from_tomcat = joining.take().is_some_and(|j| !j.is_native);
@@ -118,6 +137,9 @@ impl Core {
 
     /// Something that was sent to a member did not arrive.
     pub fn failed(&self, id: &UniqueId, now: Timestamp) {
+        if let Some(joining) = lock(&self.joining).as_mut().filter(|j| j.source == *id) {
+            joining.unheard = true;
+        }
         self.peers_mut().failed(id, now);
     }
 
