@@ -79,6 +79,8 @@ pub struct Core {
     peers: RwLock<Peers>,
     has_natives: AtomicBool,
     has_tomcats: AtomicBool,
+    /// A session was used that the others do not know of yet.
+    any_used: AtomicBool,
     joining: Mutex<Option<Joining>>,
     held: Mutex<Held>,
     pub(super) counts: Counts,
@@ -155,6 +157,7 @@ impl Core {
             peers: RwLock::default(),
             has_natives: AtomicBool::new(false),
             has_tomcats: AtomicBool::new(false),
+            any_used: AtomicBool::new(false),
             joining: Mutex::default(),
             held: Mutex::default(),
             counts: Counts::default(),
@@ -220,7 +223,7 @@ impl Core {
         };
         replica.primary = me;
         self.bind_route(replica, now, out);
-        used(&mut shard, key);
+        self.used(&mut shard, key);
         Some((session, source))
     }
 
@@ -297,7 +300,7 @@ impl Core {
         let is_bound = std::mem::take(&mut replica.marks.bound);
         if changes.is_empty() && !is_new && !is_bound {
             self.tell_tomcats_of_use(replica, now, out);
-            used(&mut shard, key);
+            self.used(&mut shard, key);
             return;
         }
         let stamp = self.store.clock.tick(now);
@@ -425,6 +428,17 @@ impl Core {
         }
     }
 
+    /// The session was used here: the others are told soon, with many others at once.
+    fn used(&self, shard: &mut StoreShard, key: Key) {
+        let Some(replica) = shard.get_mut(key) else {
+            return;
+        };
+        if !std::mem::replace(&mut replica.marks.used, true) {
+            shard.beside.used.push(key);
+            self.any_used.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn writer(&self, now: Timestamp) -> Writer {
         Writer::new(&self.config.context, now)
     }
@@ -483,16 +497,6 @@ impl PeerStatus {
             kind: if peer.is_native { "native" } else { "tomcat" },
             behind: peer.is_behind(),
         }
-    }
-}
-
-/// The session was used here: the others are told soon, with many others at once.
-fn used(shard: &mut StoreShard, key: Key) {
-    let Some(replica) = shard.get_mut(key) else {
-        return;
-    };
-    if !std::mem::replace(&mut replica.marks.used, true) {
-        shard.beside.used.push(key);
     }
 }
 

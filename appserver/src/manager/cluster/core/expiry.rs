@@ -19,6 +19,9 @@ impl Core {
 
     /// Tells the native members which sessions were used since the last time, so that theirs do not expire.
     fn tell_of_use(&self, now: Timestamp, out: &mut Outbox) {
+        if !self.any_used.swap(false, Ordering::Relaxed) {
+            return;
+        }
         let mut writer = self.writer(now);
         for shard in 0..SHARDS {
             let mut shard = self.store.table.number(shard);
