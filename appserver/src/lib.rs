@@ -12,6 +12,8 @@
 //!   manager.rs           ▼         the contract: create find change_id commit remove run status
 //!     manager/standard.rs          in memory
 //!     manager/msm.rs, msm/         in memcached nodes, as memcached-session-manager keeps them, safely
+//!     manager/cluster.rs, cluster/ in all members of a cluster, Tomcats too (over tribes)
+//!     manager/table.rs             the table that sessions in memory are in
 //!
 //!   tribes.rs, tribes/             Tomcat's group communication: members, and messages between them; knows no session
 //!   java.rs, java/                 Java's object streams, for sessions that Java servers share; pure

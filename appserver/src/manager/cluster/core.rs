@@ -266,7 +266,7 @@ impl Core {
             let mut writer = self.writer(now);
             writer.item(&Item::Gone(old.key, moved));
             replica.tell(Which::All, &mut writer);
-            out.to_natives(writer);
+            out.tell_all(writer);
         }
         self.tell_tomcats_of_id(&old, &replica.kept().id(), replica.marks.untold, now, out);
         Ok(())
@@ -313,7 +313,7 @@ impl Core {
                 Which::Named(&changes.attributes)
             };
             replica.tell(which, &mut writer);
-            out.to_natives(writer);
+            out.tell_all(writer);
         }
         self.tell_tomcats_of_changes(replica, &changes, is_new, now, out);
     }
@@ -421,7 +421,7 @@ impl Core {
         if self.has_natives() {
             let mut writer = self.writer(now);
             writer.item(&Item::Gone(id.key, gone));
-            out.to_natives(writer);
+            out.tell_all(writer);
         }
         if is_told {
             self.tell_tomcats_of_end(id, now, out);

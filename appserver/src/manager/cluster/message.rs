@@ -13,7 +13,7 @@ pub use state::{Whole, WholeReader, write_state};
 
 /// The stream's header, the object's mark and the descriptions of its two classes.
 const HEAD: &[u8; 275] =
-    b"\xAC\xED\0\x05sr\01org.apache.catalina.ha.session.SessionMessageImpl\0\0\0\0\0\0\0\x02\x02\0\x07I\0\x08m\
+    b"\xAC\xED\0\x05sr\x001org.apache.catalina.ha.session.SessionMessageImpl\0\0\0\0\0\0\0\x02\x02\0\x07I\0\x08m\
       EvtTypeJ\0\x16serializationTimestampZ\0\x0CtimestampSetL\0\x0CmContextNamet\0\x12Ljava/lang/String;[\0\
       \x08mSessiont\0\x02[BL\0\x0AmSessionIDq\0~\0\x01L\0\x08uniqueIdq\0~\0\x01xr\0)org.apache.catalina.ha.Clu\
       sterMessageBase\0\0\0\0\0\0\0\x01\x02\0\x01J\0\x09timestampxp";

@@ -45,7 +45,7 @@ impl Core {
 
     fn tell_natives(&self, writer: crate::manager::cluster::native::Writer, out: &mut Outbox) {
         if self.has_natives() {
-            out.to_natives(writer);
+            out.tell_all(writer);
         }
     }
 

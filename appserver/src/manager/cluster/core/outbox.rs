@@ -31,13 +31,13 @@ impl Outbox {
             && self.streams.is_empty()
     }
 
-    pub(super) fn to_natives(&mut self, message: Writer) {
+    pub(super) fn tell_all(&mut self, message: Writer) {
         if !message.is_empty() {
             self.natives.push(message.finish());
         }
     }
 
-    pub(super) fn to_one(&mut self, id: UniqueId, message: Writer) {
+    pub(super) fn tell_one(&mut self, id: UniqueId, message: Writer) {
         if !message.is_empty() {
             self.one.push((id, message.finish()));
         }

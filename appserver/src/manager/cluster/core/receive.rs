@@ -66,7 +66,7 @@ impl Core {
         for (key, gone) in answer.ended {
             writer.item(&Item::Gone(key, gone));
         }
-        out.to_natives(writer);
+        out.tell_all(writer);
         let mut writer = self.writer(now);
         for (key, gone) in answer.gone {
             writer.item(&Item::Gone(key, gone));
@@ -74,7 +74,7 @@ impl Core {
         for key in answer.need {
             writer.item(&Item::Need(key));
         }
-        out.to_one(*from, writer);
+        out.tell_one(*from, writer);
         if !answer.give.is_empty() {
             out.streams.push((*from, Stream::keys(answer.give)));
         }

@@ -57,7 +57,7 @@ impl Core {
         if source.is_native {
             let mut writer = self.writer(now);
             writer.item(&Item::Ask);
-            out.to_one(source.id, writer);
+            out.tell_one(source.id, writer);
         } else {
             let ask = SessionMessage::get_all_sessions(&self.config.context, now.0);
             out.one_tomcat.push((source.id, ask.encode()));
