@@ -6,7 +6,7 @@ use program::units::{Duration, Size};
 use program::{Failure, logging::LogFormat};
 use serde::{Deserialize, Serialize};
 
-use crate::manager::cluster::core::CoreConfig;
+use crate::manager::cluster::core::{CoreConfig, Spread};
 use crate::manager::cluster::sessions::ClusterConfig;
 use crate::manager::msm::sessions::MsmConfig;
 use crate::manager::msm::settings::MsmSettings;
@@ -238,6 +238,10 @@ impl Config {
         Ok(ClusterConfig {
             core: CoreConfig {
                 context: context.to_owned(),
+                spread: match self.mode {
+                    Mode::Backup => Spread::Backup,
+                    _ => Spread::All,
+                },
                 suffix: standard.suffix,
                 binds_route: cluster.jvm_route_binder.enabled,
                 max_inactive: standard.max_inactive,
@@ -246,7 +250,11 @@ impl Config {
                 record_all_actions: cluster.manager.record_all_actions,
                 state_transfer_timeout: u64::try_from(timeout).ok().map(|s| s * 1000),
             },
-            send_options: cluster.channel_send_options,
+            send_options: match self.mode {
+                Mode::Backup => cluster.manager.map_send_options,
+                _ => cluster.channel_send_options,
+            },
+            fetch_limit: std::time::Duration::from_millis(cluster.manager.rpc_timeout),
             limit: std::time::Duration::from_millis(cluster.sender.timeout),
             filter,
             sweep_interval: standard.sweep_interval,
@@ -317,6 +325,8 @@ pub enum Mode {
     SessionSticky,
     /// Sessions in the servers, each in all of them: Tomcat's `DeltaManager`.
     Cluster,
+    /// Sessions in the servers, each in two of them: Tomcat's `BackupManager`.
+    Backup,
     /// Sessions in memcached nodes, none in the servers.
     Msm,
     /// Sessions in the servers, a copy of each in a memcached node.
@@ -324,18 +334,19 @@ pub enum Mode {
 }
 
 impl Mode {
-    const NAMES: [(&'static str, Self); 7] = [
+    const NAMES: [(&'static str, Self); 8] = [
         ("round_robin", Self::RoundRobin),
         ("none", Self::RoundRobin),
         ("ip_hash", Self::IpHash),
         ("session_sticky", Self::SessionSticky),
         ("cluster", Self::Cluster),
+        ("backup", Self::Backup),
         ("msm", Self::Msm),
         ("msm_sticky", Self::MsmSticky),
     ];
 
     /// Modes that keep sessions in other ways.
-    const LATER: [&'static str; 2] = ["backup", "persistent"];
+    const LATER: [&'static str; 1] = ["persistent"];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -344,6 +355,7 @@ impl Mode {
             Self::IpHash => "ip_hash",
             Self::SessionSticky => "session_sticky",
             Self::Cluster => "cluster",
+            Self::Backup => "backup",
             Self::Msm => "msm",
             Self::MsmSticky => "msm_sticky",
         }
@@ -362,8 +374,7 @@ impl<'de> Deserialize<'de> for Mode {
         if let Some((_, mode)) = Self::NAMES.iter().find(|(name, _)| *name == text) {
             return Ok(*mode);
         }
-        let known =
-            "use one of round_robin (or none), ip_hash, session_sticky, cluster, msm, msm_sticky";
+        let known = "use one of round_robin (or none), ip_hash, session_sticky, cluster, backup, msm, msm_sticky";
         let hint = program::settings::nearest(&text, Self::NAMES.iter().map(|(name, _)| *name));
         Err(serde::de::Error::custom(
             if Self::LATER.contains(&text.as_str()) {

@@ -93,7 +93,7 @@ pub async fn serve(
             let more = |_: &[(String, Arc<StandardManager>)]| axum::Router::new();
             serve_with(manager, more, listeners, config, clock, shutdown).await
         }
-        Mode::Cluster => {
+        Mode::Cluster | Mode::Backup => {
             let group = Joined::new(&config, &clock).await?;
             let settings = config.clone();
             let manager = |context: &str| {

@@ -115,7 +115,7 @@ fn parallel_changes_on_two_nodes_are_merged() {
     let browsers: Vec<Browser> = nodes.iter().map(|node| at(&browser, node)).collect();
     let write = |mut browser: Browser, name: &'static str| {
         std::thread::spawn(move || {
-            (0..50).for_each(|i| set(&mut browser, &format!("{name}{i}"), "x"))
+            (0..50).for_each(|i| set(&mut browser, &format!("{name}{i}"), "x"));
         })
     };
     let (one, two) = (

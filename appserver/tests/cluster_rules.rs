@@ -2,7 +2,7 @@
 //! which Tomcat loses something (measured with the real one) there is a test in which nothing is lost here.
 
 use appserver::manager::Source;
-use appserver::manager::cluster::core::{Core, CoreConfig, NewKey, Outbox};
+use appserver::manager::cluster::core::{Core, CoreConfig, NewKey, Outbox, Spread};
 use appserver::manager::cluster::message::{Action, Delta, Event, SessionMessage, WholeReader};
 use appserver::manager::cluster::peers::Peer;
 use appserver::session::{AskedId, Foreign, Session, Suffix, Timestamp, Value};
@@ -16,6 +16,7 @@ fn at(millis: u64) -> Timestamp {
 fn config() -> CoreConfig {
     CoreConfig {
         context: "/jsp".into(),
+        spread: Spread::All,
         suffix: Suffix::NONE,
         binds_route: true,
         max_inactive: 1800,

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use appserver::manager::cluster::core::{Core, CoreConfig, NewKey, Outbox, Stream};
+use appserver::manager::cluster::core::{Core, CoreConfig, NewKey, Outbox, Spread, Stream};
 use appserver::manager::cluster::peers::{Peer, UniqueId};
 use appserver::session::{AskedId, Key, Session, Suffix, Timestamp};
 use fastrand::Rng;
@@ -21,6 +21,7 @@ const TICK: u64 = 700;
 fn config() -> CoreConfig {
     CoreConfig {
         context: "/jsp".into(),
+        spread: Spread::All,
         suffix: Suffix::NONE,
         binds_route: true,
         max_inactive: 1800,

@@ -23,7 +23,7 @@ mod standard {
 mod cluster {
     use std::time::Duration;
 
-    use appserver::manager::cluster::core::CoreConfig;
+    use appserver::manager::cluster::core::{CoreConfig, Spread};
     use appserver::manager::cluster::group::Alone;
     use appserver::session::{Suffix, Timestamp};
     use appserver::tribes::options::SendOptions;
@@ -33,6 +33,7 @@ mod cluster {
         let config = ClusterConfig {
             core: CoreConfig {
                 context: "/jsp".into(),
+                spread: Spread::All,
                 suffix: Suffix::new(None, Some("WEB1")).expect("a valid route"),
                 binds_route: true,
                 max_inactive: limits.max_inactive,
@@ -43,6 +44,7 @@ mod cluster {
             },
             send_options: SendOptions::from_bits(6),
             limit: Duration::from_secs(3),
+            fetch_limit: Duration::from_secs(3),
             filter: None,
             sweep_interval: limits.sweep_interval,
         };

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use appserver::manager::cluster::core::{Core, CoreConfig, NewKey, Outbox};
+use appserver::manager::cluster::core::{Core, CoreConfig, NewKey, Outbox, Spread};
 use appserver::manager::cluster::native::{MAGIC, Reader, Writer};
 use appserver::manager::cluster::peers::Peer;
 use appserver::session::{Suffix, Timestamp};
@@ -30,6 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let config = CoreConfig {
         context: "/jsp".into(),
+        spread: Spread::All,
         suffix: Suffix::NONE,
         binds_route: true,
         max_inactive: 1800,

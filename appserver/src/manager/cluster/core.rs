@@ -9,11 +9,12 @@
 
 mod expiry;
 mod outbox;
+mod places;
 mod receive;
 mod tomcat;
 mod transfer;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde::Serialize;
@@ -37,6 +38,8 @@ use transfer::Joining;
 pub struct CoreConfig {
     /// The application's name in messages. Tomcat: `/jsp` for a `<Cluster>` in the `<Host>`, `localhost#/jsp` in the `<Engine>`.
     pub context: String,
+    /// Which members keep a session.
+    pub spread: Spread,
     /// What new sessions' ids end with.
     pub suffix: Suffix,
     /// A session that another member served gets this member's route, if it has one. Tomcat: `JvmRouteBinderValve`.
@@ -52,6 +55,15 @@ pub struct CoreConfig {
     /// Milliseconds to wait for the sessions of the others when starting; 0: not at all; `None`: for ever.
     /// Tomcat: `stateTransferTimeout`.
     pub state_transfer_timeout: Option<u64>,
+}
+
+/// Which members keep a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spread {
+    /// All. Tomcat: `DeltaManager`.
+    All,
+    /// A primary and a backup; the others know which. Tomcat: `BackupManager`.
+    Backup,
 }
 
 /// Makes keys: [`Key::random`], or what a simulation wants.
@@ -81,6 +93,10 @@ pub struct Core {
     has_tomcats: AtomicBool,
     /// A session was used that the others do not know of yet.
     any_used: AtomicBool,
+    /// A session may have lost its primary or its backup.
+    orphans: AtomicBool,
+    /// Whose turn it is to be a backup.
+    turn: AtomicUsize,
     joining: Mutex<Option<Joining>>,
     held: Mutex<Held>,
     pub(super) counts: Counts,
@@ -158,6 +174,8 @@ impl Core {
             has_natives: AtomicBool::new(false),
             has_tomcats: AtomicBool::new(false),
             any_used: AtomicBool::new(false),
+            orphans: AtomicBool::new(false),
+            turn: AtomicUsize::new(0),
             joining: Mutex::default(),
             held: Mutex::default(),
             counts: Counts::default(),
@@ -221,6 +239,12 @@ impl Core {
         } else {
             Source::Replica
         };
+        if self.is_backup() && replica.primary != me {
+            let prefer = [replica.primary, replica.backup];
+            let mut claims = self.claims(now);
+            self.claim(replica, &prefer, now, &mut claims);
+            self.send_claims(claims, out);
+        }
         replica.primary = me;
         self.bind_route(replica, now, out);
         self.used(&mut shard, key);
@@ -265,8 +289,16 @@ impl Core {
             };
             let mut writer = self.writer(now);
             writer.item(&Item::Gone(old.key, moved));
-            replica.tell(Which::All, &mut writer);
-            out.tell_all(writer);
+            if self.is_backup() {
+                let prefer = [replica.backup];
+                let mut claims = self.claims(now);
+                self.claim(replica, &prefer, now, &mut claims);
+                out.tell_all(writer);
+                self.send_claims(claims, out);
+            } else {
+                replica.tell(Which::All, &mut writer);
+                out.tell_all(writer);
+            }
         }
         self.tell_tomcats_of_id(&old, &replica.kept().id(), replica.marks.untold, now, out);
         Ok(())
@@ -295,7 +327,9 @@ impl Core {
         let Some(replica) = shard.get_mut(key) else {
             return;
         };
-        replica.primary = me;
+        if !self.is_backup() {
+            replica.primary = me;
+        }
         let is_new = std::mem::take(&mut replica.marks.untold);
         let is_bound = std::mem::take(&mut replica.marks.bound);
         if changes.is_empty() && !is_new && !is_bound {
@@ -305,6 +339,10 @@ impl Core {
         }
         let stamp = self.store.clock.tick(now);
         replica.stamp(&changes.attributes, changes.max_inactive, stamp);
+        if self.is_backup() {
+            self.tell_copy(replica, &changes, is_new, now, out);
+            return;
+        }
         if self.has_natives() {
             let mut writer = self.writer(now);
             let which = if is_new {
@@ -333,6 +371,14 @@ impl Core {
     /// A member came.
     pub fn member_added(&self, peer: Peer, now: Timestamp) {
         let mut peers = self.peers_mut();
+        if self.is_backup() {
+            if !peer.is_native {
+                tracing::warn!(
+                    "a Tomcat is in the cluster: BackupManager's copies go to members of our own kind only"
+                );
+            }
+            self.orphans.store(true, Ordering::Relaxed);
+        }
         peers.add(peer, &self.id, now);
         self.count_kinds(&peers);
     }
@@ -342,6 +388,7 @@ impl Core {
         let mut peers = self.peers_mut();
         peers.remove(id, &self.id, now);
         self.count_kinds(&peers);
+        self.orphans.store(self.is_backup(), Ordering::Relaxed);
         drop(peers);
         self.source_failed(id, now, out);
     }
@@ -387,7 +434,11 @@ impl Core {
     pub fn status(&self) -> ManagerStatus {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         ManagerStatus {
-            manager: "cluster",
+            manager: if self.is_backup() {
+                "backup"
+            } else {
+                "cluster"
+            },
             active: read(&self.store.active),
             max_active: self.config.max_active as u64,
             created: read(&self.counts.created),
@@ -443,13 +494,18 @@ impl Core {
         Writer::new(&self.config.context, now)
     }
 
+    /// Whether a session has one backup only.
+    pub fn is_backup(&self) -> bool {
+        self.config.spread == Spread::Backup
+    }
+
     fn has_natives(&self) -> bool {
         self.has_natives.load(Ordering::Relaxed)
     }
 
-    /// Whether a member is a Tomcat.
+    /// Whether a member is a Tomcat that is told what happens.
     pub fn has_tomcats(&self) -> bool {
-        self.has_tomcats.load(Ordering::Relaxed)
+        !self.is_backup() && self.has_tomcats.load(Ordering::Relaxed)
     }
 
     fn count_kinds(&self, peers: &Peers) {

@@ -131,8 +131,19 @@ pub enum Item<'a> {
     Complete(u64),
     /// I do not serve this context.
     NoContext,
-    /// A session is kept by the members with these numbers: primary and backup (0: none).
-    Place(Key, u32, u32),
+    /// Which members keep a session, where not all do.
+    Place(Key, Place),
+}
+
+/// Which members keep a session. Of two the later holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Since when.
+    pub stamp: Stamp,
+    /// Number of the member that serves it.
+    pub primary: u32,
+    /// Number of the member that has a copy; 0: none.
+    pub backup: u32,
 }
 
 const RECORD: u8 = 0;
@@ -229,10 +240,11 @@ impl Writer {
                 self.number(*count);
             }
             Item::NoContext => self.out.push(NO_CONTEXT),
-            Item::Place(key, primary, backup) => {
+            Item::Place(key, place) => {
                 self.tag(PLACE, *key);
-                self.out.extend(primary.to_le_bytes());
-                self.out.extend(backup.to_le_bytes());
+                self.stamp(place.stamp);
+                self.out.extend(place.primary.to_le_bytes());
+                self.out.extend(place.backup.to_le_bytes());
             }
         }
     }
@@ -366,11 +378,15 @@ impl<'a> Reader<'a> {
             VERSION => Item::Version(self.key()?, u64::from_le_bytes(self.array()?)),
             COMPLETE => Item::Complete(self.number()?),
             NO_CONTEXT => Item::NoContext,
-            PLACE => Item::Place(
-                self.key()?,
-                u32::from_le_bytes(self.array()?),
-                u32::from_le_bytes(self.array()?),
-            ),
+            PLACE => {
+                let (key, stamp) = (self.key()?, self.stamp()?);
+                let place = Place {
+                    stamp,
+                    primary: u32::from_le_bytes(self.array()?),
+                    backup: u32::from_le_bytes(self.array()?),
+                };
+                Item::Place(key, place)
+            }
             _ => return Err(self.damaged("an item of an unknown kind")),
         }))
     }
@@ -530,7 +546,14 @@ mod tests {
             Item::Version(key, u64::MAX),
             Item::Complete(300),
             Item::NoContext,
-            Item::Place(key, 1, 2),
+            Item::Place(
+                key,
+                Place {
+                    stamp,
+                    primary: 1,
+                    backup: 2,
+                },
+            ),
         ]
     }
 

@@ -9,7 +9,7 @@
 //!
 //! A register is 24 bytes in one allocation per session, found by a hash of the attribute's name; the values are in the session itself.
 
-use super::native::{Record, Told, Writer};
+use super::native::{Place, Record, Told, Writer};
 use super::stamp::Stamp;
 use crate::manager::table::Entry;
 use crate::session::{Kept, Suffix, Timestamp};
@@ -21,6 +21,7 @@ pub const REMOVED_MAX: usize = 32;
 /// The registers that are no attributes. No name has these hashes.
 const INTERVAL: u64 = 0;
 const ROUTE: u64 = 1;
+const PLACE: u64 = 2;
 
 /// A session with the stamps of its parts.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct Replica {
     registers: Box<[Register]>,
     /// Number of the member that served it last.
     pub primary: u32,
+    /// Number of the member that has the only other copy, where there is one; 0: none.
+    pub backup: u32,
     /// When this member last told members without stamps that it is in use, in seconds that wrap.
     pub announced: u16,
     /// What this member has to remember of it.
@@ -96,6 +99,7 @@ impl Replica {
             kept,
             registers: Box::new([]),
             primary,
+            backup: 0,
             announced: 0,
             marks: Marks::default(),
         }
@@ -209,6 +213,21 @@ impl Replica {
         merged
     }
 
+    /// Which members keep it, as far as this copy knows.
+    pub fn place(&self) -> Place {
+        Place {
+            stamp: self.at(PLACE),
+            primary: self.primary,
+            backup: self.backup,
+        }
+    }
+
+    /// These members keep it.
+    pub fn set_place(&mut self, place: Place) {
+        self.put(PLACE, place.stamp);
+        (self.primary, self.backup) = (place.primary, place.backup);
+    }
+
     /// It was used until `touched` on this member.
     pub fn accessed(&mut self, touched: Timestamp, by: u32) {
         let kept = self.kept.clone();
@@ -319,7 +338,7 @@ impl Replica {
         present.sort_unstable();
         self.registers
             .iter()
-            .filter(move |r| r.name > ROUTE && present.binary_search(&r.name).is_err())
+            .filter(move |r| r.name > PLACE && present.binary_search(&r.name).is_err())
     }
 
     fn prune(&mut self) {
@@ -346,7 +365,7 @@ pub fn name_hash(name: &str) -> u64 {
     let hash = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
     });
-    mix(hash).max(ROUTE + 1)
+    mix(hash).max(PLACE + 1)
 }
 
 /// Bijective, so that different numbers stay different.

@@ -1,4 +1,5 @@
-//! The mode `cluster`: sessions of one context on every member, as a [`Manager`]. Tomcat's `DeltaManager`.
+//! The modes `cluster` and `backup`: sessions of one context on every member, or on two of them, as a [`Manager`]. Tomcat's
+//! `DeltaManager` and `BackupManager`.
 //!
 //! ```text
 //!   requests ──► core: what to tell ──► Outbox ──► group: waits as channelSendOptions says ──► response
@@ -8,6 +9,7 @@
 //! What is different from sessions in memory: a request may find its session changed or ended by another member at any moment; and
 //! a session that was idle for its interval is refused here, but ended by the member that served it last.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,7 +17,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use regex::Regex;
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::core::{ClusterStatus, Core, CoreConfig, NewKey, Outbox, Stream};
@@ -24,7 +26,7 @@ use super::hub::Hears;
 use super::message::SessionMessage;
 use super::peers::UniqueId;
 use crate::clock::Clock;
-use crate::manager::{Found, Manager, ManagerError, ManagerStatus, RequestLine};
+use crate::manager::{Found, Manager, ManagerError, ManagerStatus, RequestLine, Source};
 use crate::session::{AskedId, Key, Session};
 use crate::tribes::member::Member;
 use crate::tribes::options::SendOptions;
@@ -56,6 +58,8 @@ pub struct ClusterConfig {
     pub send_options: SendOptions,
     /// The longest wait for the members to answer; then they are not waited for until they do. Tomcat: the sender's `timeout`.
     pub limit: Duration,
+    /// The longest wait for a session that another member keeps. Tomcat: `rpcTimeout`.
+    pub fetch_limit: Duration,
     /// Requests whose decoded path matches as a whole tell nothing. Tomcat: the `ReplicationValve`'s `filter`.
     pub filter: Option<Regex>,
     /// How often this member looks for sessions that were idle too long.
@@ -76,6 +80,8 @@ struct Inner<G> {
     answers: Arc<Semaphore>,
     lanes: [Mutex<()>; LANES],
     unanswered: AtomicU64,
+    /// Something came from another member.
+    arrived: Notify,
 }
 
 /// What the caller waits for.
@@ -106,6 +112,7 @@ impl<G: Group> ClusterManager<G> {
             answers: Arc::new(Semaphore::new(ANSWERS_MAX)),
             lanes: [const { Mutex::const_new(()) }; LANES],
             unanswered: AtomicU64::new(0),
+            arrived: Notify::new(),
         }))
     }
 
@@ -147,6 +154,9 @@ impl<G: Group> Inner<G> {
             for message in &out.natives {
                 self.send(&natives, message, options).await;
             }
+        }
+        for (to, message) in &out.copies {
+            self.send(&[*to], message, options).await;
         }
         for (to, message) in &out.one {
             self.send(&[*to], message, NATIVE).await;
@@ -205,6 +215,33 @@ impl<G: Group> Inner<G> {
         self.core.stream_ended(&to, is_comparison, complete, now);
     }
 
+    /// Gets a session from one of those that keep it; whether it is here now.
+    async fn fetch(&self, key: Key) -> bool {
+        if !self.core.is_backup() {
+            return false;
+        }
+        for holder in self.core.holders(key) {
+            let question = self.core.need(key, self.clock.now());
+            let limit = self.config.fetch_limit;
+            let _ = tokio::time::timeout(limit, async {
+                let mut arrived = pin!(self.arrived.notified());
+                // Before the question, or the answer could be faster.
+                arrived.as_mut().enable();
+                self.send(&[holder], &question, NATIVE).await;
+                while !self.core.holders(key).is_empty() {
+                    arrived.as_mut().await;
+                    arrived.set(self.arrived.notified());
+                    arrived.as_mut().enable();
+                }
+            })
+            .await;
+            if self.core.holders(key).is_empty() {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Sends beside: nobody waits, and nothing blocks.
     fn answer(self: &Arc<Self>, to: &UniqueId, out: Outbox) {
         if out.is_empty() {
@@ -251,6 +288,9 @@ impl<G: Group> Hears for ClusterManager<G> {
             .core
             .receive(&from.id.0, message, inner.clock.now(), &mut out);
         inner.answer(&from.id.0, out);
+        if inner.core.is_backup() {
+            inner.arrived.notify_waiters();
+        }
         match read {
             Ok(is_whole) => is_whole,
             Err(error) => {
@@ -302,7 +342,13 @@ impl<G: Group> Manager for ClusterManager<G> {
     ) -> Result<Option<Found>, ManagerError> {
         let mut out = Outbox::default();
         let _lane = self.0.lane(asked.key).await;
-        let found = self.0.core.find(asked, now, &mut out);
+        let mut found = self.0.core.find(asked, now, &mut out);
+        if found.is_none() && self.0.fetch(asked.key).await {
+            found = self.0.core.find(asked, now, &mut out);
+            if let Some((_, source)) = &mut found {
+                *source = Source::Replica;
+            }
+        }
         self.0.deliver(out, Wait::Applied).await;
         Ok(found.map(|(session, source)| Found { session, source }))
     }

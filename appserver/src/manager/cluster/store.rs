@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashTable;
 
-use super::native::{Gone, Item, Reader, Record, Writer};
+use super::native::{Gone, Item, Place, Reader, Record, Writer};
 use super::replica::{Merged, Replica, Which};
 use super::stamp::{Stamp, StampClock};
 use crate::manager::table::{Entry, SHARDS, Shard, Table};
@@ -39,6 +39,8 @@ pub struct Beside {
     gone: HashTable<(Key, Gone)>,
     /// When to forget which.
     order: VecDeque<(Timestamp, Key)>,
+    /// Sessions that other members keep.
+    pub places: HashTable<(Key, Place)>,
     /// Sessions that were used here, which the others do not know yet.
     pub used: Vec<Key>,
     /// Changes that were not told yet, because their requests match the filter.
@@ -157,6 +159,7 @@ impl Store {
     /// Remembers that a key is gone.
     pub fn mark(&self, shard: &mut StoreShard, key: Key, gone: Gone, now: Timestamp) {
         let beside = &mut shard.beside;
+        beside.drop_place(key);
         if beside.put(key, gone).is_none() {
             let forget = Timestamp(now.0.saturating_add(self.keep_gone));
             beside.order.push_back((forget, key));
@@ -191,6 +194,9 @@ impl Store {
             let merged = replica.merge(record);
             self.clock.observe(merged.latest, now);
             replica.marks.partial = !record.full;
+            if let Some(place) = shard.beside.drop_place(key) {
+                replica.set_place(place);
+            }
             self.insert(&mut shard, replica);
             let partial = !record.full;
             return Taken::New { key, partial };
@@ -416,6 +422,33 @@ impl Beside {
         self.gone
             .insert_unique(key.random_bits(), (key, gone), hash);
         None
+    }
+
+    /// Which members keep a session that is not here.
+    pub fn place(&self, key: Key) -> Option<Place> {
+        let place = self.places.find(key.random_bits(), |(k, _)| *k == key);
+        place.map(|(_, place)| *place)
+    }
+
+    /// Remembers which members keep a session; an earlier word does not replace a later one.
+    pub fn set_place(&mut self, key: Key, place: Place) {
+        let known = self.places.find_mut(key.random_bits(), |(k, _)| *k == key);
+        match known {
+            Some((_, known)) => *known = place.max(*known),
+            None => {
+                let hash = |(key, _): &(Key, Place)| key.random_bits();
+                self.places
+                    .insert_unique(key.random_bits(), (key, place), hash);
+            }
+        }
+    }
+
+    /// Forgets where a session is kept.
+    pub fn drop_place(&mut self, key: Key) -> Option<Place> {
+        let place = self
+            .places
+            .find_entry(key.random_bits(), |(k, _)| *k == key);
+        place.ok().map(|place| place.remove().0.1)
     }
 
     fn drop_mark(&mut self, key: Key) {

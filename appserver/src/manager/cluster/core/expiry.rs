@@ -15,6 +15,9 @@ impl Core {
         self.tell_of_use(now, out);
         self.drop_held(now);
         self.begin_comparisons(now, out);
+        if self.is_backup() {
+            self.rebalance(now, out);
+        }
     }
 
     /// Tells the native members which sessions were used since the last time, so that theirs do not expire.
@@ -23,6 +26,7 @@ impl Core {
             return;
         }
         let mut writer = self.writer(now);
+        let mut to_backups = Vec::new();
         for shard in 0..SHARDS {
             let mut shard = self.store.table.number(shard);
             for key in std::mem::take(&mut shard.beside.used) {
@@ -31,7 +35,12 @@ impl Core {
                 };
                 replica.marks.used = false;
                 // What nobody knows is told with its first change.
-                if replica.primary == self.store.me() && !replica.marks.untold {
+                if replica.primary != self.store.me() || replica.marks.untold {
+                    continue;
+                }
+                if self.is_backup() {
+                    to_backups.push((key, replica.touched(), replica.backup));
+                } else {
                     writer.item(&Item::Accessed(key, replica.touched()));
                 }
             }
@@ -41,6 +50,7 @@ impl Core {
             }
         }
         self.tell_natives(writer, out);
+        self.tell_backups_of_use(to_backups, now, out);
     }
 
     fn tell_natives(&self, writer: crate::manager::cluster::native::Writer, out: &mut Outbox) {

@@ -11,7 +11,9 @@ use crate::session::{Key, Timestamp};
 pub struct Outbox {
     /// To each native member; of no order among each other.
     pub natives: Vec<Vec<u8>>,
-    /// To one native member each.
+    /// To one native member each: changes, for which the response waits as it does for those to all.
+    pub copies: Vec<(UniqueId, Vec<u8>)>,
+    /// To one native member each: answers.
     pub one: Vec<(UniqueId, Vec<u8>)>,
     /// To each Tomcat; a message may leave when the one before was acknowledged, or its session's first change is lost.
     pub tomcats: Vec<Vec<u8>>,
@@ -25,6 +27,7 @@ impl Outbox {
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.natives.is_empty()
+            && self.copies.is_empty()
             && self.one.is_empty()
             && self.tomcats.is_empty()
             && self.one_tomcat.is_empty()
@@ -34,6 +37,12 @@ impl Outbox {
     pub(super) fn tell_all(&mut self, message: Writer) {
         if !message.is_empty() {
             self.natives.push(message.finish());
+        }
+    }
+
+    pub(super) fn copy(&mut self, id: UniqueId, message: Writer) {
+        if !message.is_empty() {
+            self.copies.push((id, message.finish()));
         }
     }
 
@@ -65,6 +74,11 @@ pub(super) enum What {
     Versions,
     /// These sessions.
     Keys(Vec<Key>),
+    /// Where all sessions are, and the word that it was all.
+    Places,
+    /// What this member is the primary of, for the member with this number: where it is, and the sessions of which that one has the
+    /// copy.
+    Roles(u32),
     /// All sessions for a Tomcat, listed at this time.
     Tomcat(Timestamp),
     /// It ended.
@@ -90,7 +104,7 @@ impl Stream {
 
     /// Whether sessions are being compared: if it ends well, the member lacks nothing.
     pub fn is_comparison(&self) -> bool {
-        matches!(self.what, What::Versions)
+        matches!(self.what, What::Versions | What::Roles(_))
     }
 
     /// Whether it is for a Tomcat.

@@ -107,7 +107,14 @@ impl Core {
                         answer.gone.push((key, gone));
                     }
                 }
-                Item::Ask => out.streams.push((*from, Stream::new(What::All))),
+                Item::Ask => {
+                    let all = if self.is_backup() {
+                        What::Places
+                    } else {
+                        What::All
+                    };
+                    out.streams.push((*from, Stream::new(all)));
+                }
                 Item::Need(key) => answer.give.push(key),
                 Item::Range(low, high) => answer.ranges.push(Range {
                     low,
@@ -121,14 +128,21 @@ impl Core {
                 }
                 Item::Complete(count) => self.source_complete(from, count, now),
                 Item::NoContext => self.source_empty(from, now, out),
-                // For managers that keep one backup only.
-                Item::Place(..) => {}
+                Item::Place(key, place) => {
+                    if self.is_backup() && self.take_place(key, place, now, out) {
+                        answer.need.push(key);
+                    }
+                }
             }
         }
         Ok(())
     }
 
     fn take(&self, record: &Record<'_>, now: Timestamp, answer: &mut Answer) {
+        // What was missing a moment ago came with the same message.
+        if record.full {
+            answer.need.retain(|key| *key != record.key);
+        }
         match self.store.take(record, now) {
             Taken::Merged(merged, key) => {
                 if merged.partial {

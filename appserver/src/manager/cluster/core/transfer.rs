@@ -8,6 +8,7 @@ use crate::manager::cluster::message::{SessionMessage, Whole, write_state};
 use crate::manager::cluster::native::{CHUNK, Item};
 use crate::manager::cluster::peers::UniqueId;
 use crate::manager::cluster::replica::{Replica, Which};
+use crate::manager::cluster::stamp::number;
 use crate::manager::table::{Entry, SHARDS};
 use crate::session::{Key, Timestamp};
 
@@ -165,7 +166,12 @@ impl Core {
             return;
         }
         for id in self.peers_mut().due(now) {
-            out.streams.push((id, Stream::new(What::Versions)));
+            let what = if self.is_backup() {
+                What::Roles(number(&id))
+            } else {
+                What::Versions
+            };
+            out.streams.push((id, Stream::new(what)));
         }
     }
 
@@ -186,6 +192,7 @@ impl Core {
                 }
                 (!writer.is_empty()).then(|| writer.finish())
             }
+            What::Places | What::Roles(_) => self.pull_places(stream, now),
             What::Tomcat(_) => self.pull_tomcat(stream, now),
             What::Over => None,
         }
