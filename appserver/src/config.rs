@@ -254,7 +254,9 @@ impl Config {
                 Mode::Backup => cluster.manager.map_send_options,
                 _ => cluster.channel_send_options,
             },
-            fetch_limit: std::time::Duration::from_millis(cluster.manager.rpc_timeout),
+            fetch_limit: std::time::Duration::from_millis(
+                cluster.manager.rpc_timeout.min(cluster.sender.timeout),
+            ),
             limit: std::time::Duration::from_millis(cluster.sender.timeout),
             filter,
             sweep_interval: standard.sweep_interval,

@@ -300,3 +300,78 @@ fn what_was_answered_survives_the_death_of_the_node_that_answered() {
     assert_eq!(value(&mut browser, "count"), 50);
     knows(&survivor, 0);
 }
+
+fn active(node: &Node) -> u64 {
+    let status = node.status();
+    status["contexts"][0]["sessions"]["active"]
+        .as_u64()
+        .expect("a number")
+}
+
+/// Each session is on two of three nodes, and every node serves it; a node that dies costs nothing, and each session is on two again.
+#[test]
+fn with_one_backup_each_session_is_on_two_nodes() {
+    const SESSIONS: u64 = 30;
+    let group = group_port();
+    let node = || with(group, |config| config.mode = Mode::Backup);
+    let mut nodes = vec![node(), node(), node()];
+    nodes.iter().for_each(|node| knows(node, 2));
+    let mut browsers: Vec<Browser> = (0..SESSIONS).map(|_| nodes[0].browser()).collect();
+    for (i, browser) in browsers.iter_mut().enumerate() {
+        set(browser, "number", &i.to_string());
+        set(browser, "more", "1");
+    }
+    let held: Vec<u64> = nodes.iter().map(active).collect();
+    assert_eq!(
+        held,
+        [SESSIONS, SESSIONS / 2, SESSIONS / 2],
+        "the backups take turns"
+    );
+
+    // Any node serves any session, changes count, and there are two copies at any time.
+    for step in 1..=6 {
+        for (i, browser) in browsers.iter_mut().enumerate() {
+            browser.address = nodes[(i + step) % 3].address;
+            assert_eq!(value(browser, "number"), i.to_string());
+            assert_eq!(browser.get("/jsp/api/count").json()["value"], step);
+        }
+    }
+    until("two copies of each", || {
+        nodes.iter().map(active).sum::<u64>() == 2 * SESSIONS
+    });
+
+    // A log in and a log out, known to a node that has neither copy.
+    browsers[0].address = nodes[1].address;
+    browsers[0].get("/jsp/api/login?user=somebody");
+    for node in &nodes {
+        assert_eq!(value(&mut at(&browsers[0], node), "user"), "somebody");
+    }
+    browsers[0].get("/jsp/api/logout");
+    for node in &nodes {
+        assert_eq!(
+            value(&mut at(&browsers[0], node), "user"),
+            serde_json::Value::Null
+        );
+    }
+
+    let gone = nodes.remove(0);
+    gone.stop();
+    gone.join();
+    nodes.iter().for_each(|node| knows(node, 1));
+    for (i, browser) in browsers.iter_mut().enumerate().skip(1) {
+        browser.address = nodes[i % 2].address;
+        assert_eq!(value(browser, "number"), i.to_string());
+        assert_eq!(value(browser, "count"), 6);
+    }
+    until("two copies of each again", || {
+        nodes.iter().all(|node| active(node) == SESSIONS - 1)
+    });
+
+    // A new node knows where they are.
+    nodes.push(node());
+    knows(&nodes[2], 2);
+    for (i, browser) in browsers.iter_mut().enumerate().skip(1) {
+        browser.address = nodes[2].address;
+        assert_eq!(value(browser, "number"), i.to_string());
+    }
+}

@@ -96,6 +96,12 @@ impl Core {
                     self.tell_tomcats_of_end(&id, now, out);
                 }
             }
+            if self.is_backup() {
+                let keys: Vec<_> = shard.iter().map(|r| r.kept().id().key).collect();
+                for key in keys {
+                    self.let_go(&mut shard, key);
+                }
+            }
             shard.retain(|_| true);
             if writer.len() > CHUNK {
                 let full = std::mem::replace(&mut writer, self.writer(now));

@@ -97,7 +97,13 @@ impl Core {
     /// Who has a session that is not here: the primary, then the backup.
     pub fn holders(&self, key: Key) -> Vec<UniqueId> {
         let key = self.store.resolve(key, true);
-        let Some(place) = self.store.table.shard(key).beside.place(key) else {
+        let place = {
+            let shard = self.store.table.shard(key);
+            let partial = shard.get(key).filter(|r| r.marks.partial);
+            let place = partial.map(Replica::place);
+            place.or_else(|| shard.beside.place(key))
+        };
+        let Some(place) = place else {
             return Vec::new();
         };
         let numbers = [place.primary, place.backup];
@@ -137,6 +143,20 @@ impl Core {
         }
     }
 
+    /// Sends the backup what this member has, if it is the primary.
+    pub(super) fn forward(&self, key: Key, now: Timestamp, out: &mut Outbox) {
+        let me = self.store.me();
+        let shard = self.store.table.shard(key);
+        let Some(replica) = shard.get(key).filter(|r| r.primary == me) else {
+            return;
+        };
+        if let Some(id) = self.id_of(replica.backup) {
+            let mut writer = self.writer(now);
+            replica.tell(Which::All, &mut writer);
+            out.tell_one(id, writer);
+        }
+    }
+
     /// Another member says where a session is. `true`: this member should have it and has not.
     pub(super) fn take_place(
         &self,
@@ -168,13 +188,20 @@ impl Core {
                 out.tell_one(id, writer);
             }
         }
+        if place.primary != me && place.backup != me {
+            // What happens to it from now on is not told here: it is shown to nobody before it was fetched again.
+            replica.marks.partial = true;
+        }
         let is_partial = replica.marks.partial;
-        self.let_go(&mut shard, key);
+        if !self.let_go(&mut shard, key) && place.primary != me && place.backup != me {
+            // A request holds it; the next tick tries again.
+            self.orphans.store(true, Ordering::Relaxed);
+        }
         place.backup == me && is_partial
     }
 
-    /// Drops a copy that is neither the primary's nor the backup's, unless a request holds it.
-    fn let_go(&self, shard: &mut StoreShard, key: Key) {
+    /// Drops a copy that is neither the primary's nor the backup's, unless a request holds it; whether it was dropped.
+    pub(super) fn let_go(&self, shard: &mut StoreShard, key: Key) -> bool {
         let me = self.store.me();
         let is_free = |r: &Replica| {
             r.primary != me && r.backup != me && r.backup != 0 && r.kept().references() == 1
@@ -184,7 +211,9 @@ impl Core {
         {
             self.store.active.fetch_sub(1, Ordering::Relaxed);
             shard.beside.set_place(key, replica.place());
+            return true;
         }
+        false
     }
 
     /// Gives sessions whose primary or backup is gone a new one. Some at each tick.
@@ -200,6 +229,9 @@ impl Core {
             let keys: Vec<Key> = shard.iter().map(|r| r.kept().id().key).collect();
             for key in keys {
                 let Some(replica) = shard.get_mut(key).filter(|r| !r.marks.partial) else {
+                    if !self.let_go(&mut shard, key) {
+                        self.orphans.store(true, Ordering::Relaxed);
+                    }
                     continue;
                 };
                 let has_backup = self.id_of(replica.backup).is_some();

@@ -25,6 +25,8 @@ struct Answer {
     /// These keys moved here because the sender said so, and whether two copies became one. Whoever has compared with this member
     /// already lacks what was changed here under the old key, unless the sender's copy has it all.
     moved: Vec<(Key, bool)>,
+    /// This member's backup may lack what came of these.
+    forward: Vec<Key>,
     /// These ended under keys that the sender may not know.
     ended: Vec<(Key, Gone)>,
     /// Between which keys the sender tells all versions that it has.
@@ -60,8 +62,15 @@ impl Core {
             self.compare(range, &mut answer);
         }
         let mut writer = self.writer(now);
-        for (key, _) in answer.moved {
-            self.give(key, &mut writer);
+        for (key, united) in answer.moved {
+            if !self.is_backup() {
+                self.give(key, &mut writer);
+            } else if united {
+                answer.give.push(key);
+            }
+        }
+        for key in answer.forward {
+            self.forward(key, now, out);
         }
         for (key, gone) in answer.ended {
             writer.item(&Item::Gone(key, gone));
@@ -147,6 +156,13 @@ impl Core {
             Taken::Merged(merged, key) => {
                 if merged.partial {
                     answer.need.push(key);
+                }
+                if self.is_backup() {
+                    // What a former primary still had: the backup lacks it too.
+                    if record.full && merged.taken > 0 {
+                        answer.forward.push(key);
+                    }
+                    return;
                 }
                 // What was here of it was compared with nobody.
                 if merged.completed && merged.ahead {
