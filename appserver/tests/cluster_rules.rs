@@ -79,6 +79,10 @@ impl Pair {
             for (to, message) in out.one.iter().chain(&out.copies) {
                 sent(place(to), message, &mut todo);
             }
+            for owed in &out.owed {
+                sent(place(&owed.to), &owed.message, &mut todo);
+                self.cores[from].repaid(owed.key, owed.version);
+            }
             for (to, mut stream) in out.streams {
                 while let Some(message) = self.cores[from].pull(&mut stream, now) {
                     sent(place(&to), &message, &mut todo);

@@ -29,7 +29,7 @@ use crate::manager::{ManagerError, ManagerStatus, Source};
 use crate::session::{AskedId, Kept, Key, Session, SessionError, SessionId, Suffix, Timestamp};
 
 use crate::tribes::channel::ChannelStatus;
-pub use outbox::{Outbox, Stream};
+pub use outbox::{Outbox, Owed, Stream};
 use tomcat::Held;
 use transfer::Joining;
 
@@ -168,9 +168,9 @@ impl Core {
         Self {
             new_key,
             store: Store::new(number(&id), config.max_inactive),
+            peers: RwLock::new(Peers::new(config.spread == Spread::Backup)),
             config,
             id,
-            peers: RwLock::default(),
             has_natives: AtomicBool::new(false),
             has_tomcats: AtomicBool::new(false),
             any_used: AtomicBool::new(false),

@@ -62,10 +62,20 @@ impl Peer {
 #[derive(Debug, Default)]
 pub struct Peers {
     here: Vec<Peer>,
+    /// A comparison tells only what the member that begins it has: both sides begin one.
+    both_begin: bool,
     left: VecDeque<UniqueId>,
 }
 
 impl Peers {
+    /// Nobody yet. With `both_begin`, each of two members tells the other what it has.
+    pub fn new(both_begin: bool) -> Self {
+        Self {
+            both_begin,
+            ..Self::default()
+        }
+    }
+
     /// A member came. `me` is this one. One that was here before comes back from a partition: both sides compare at once.
     pub fn add(&mut self, mut peer: Peer, me: &UniqueId, now: Timestamp) {
         self.here.retain(|known| known.id != peer.id);
@@ -73,7 +83,7 @@ impl Peers {
             self.left.retain(|id| *id != peer.id);
             peer.missed = true;
             peer.sync_at = Some(now);
-        } else if *me < peer.id {
+        } else if self.both_begin || *me < peer.id {
             peer.sync_at = Some(after(now, SYNC_FRESH));
         }
         if !peer.is_native {
@@ -85,7 +95,9 @@ impl Peers {
     /// A member left. Its last message may have reached some of the others only, so those that are left compare.
     pub fn remove(&mut self, id: &UniqueId, me: &UniqueId, now: Timestamp) {
         self.here.retain(|known| known.id != *id);
-        for peer in self.here.iter_mut().filter(|p| p.is_native && *me < p.id) {
+        let both = self.both_begin;
+        let begins = |p: &&mut Peer| p.is_native && (both || *me < p.id);
+        for peer in self.here.iter_mut().filter(begins) {
             let soon = after(now, SYNC_RETRY);
             peer.sync_at = Some(peer.sync_at.map_or(soon, |at| at.min(soon)));
         }
@@ -116,6 +128,7 @@ impl Peers {
 
     /// A comparison with it ended.
     pub fn synced(&mut self, id: &UniqueId, me: &UniqueId, complete: bool, now: Timestamp) {
+        let both = self.both_begin;
         let Some(peer) = self.native_mut(id) else {
             return;
         };
@@ -123,7 +136,7 @@ impl Peers {
         if !complete {
             peer.missed = true;
             peer.sync_at = Some(after(now, SYNC_RETRY));
-        } else if peer.sync_at.is_none() && me < id {
+        } else if peer.sync_at.is_none() && (both || me < id) {
             peer.sync_at = Some(after(now, SYNC_EVERY));
         }
     }

@@ -48,6 +48,8 @@ pub struct Marks {
     pub used: bool,
     /// Some of it is missing, because a change came before the rest: it is shown to nobody until the rest is here.
     pub partial: bool,
+    /// The primary may lack what is here: this member was the primary before.
+    pub owed: bool,
     /// Its id got another route, which is told with the next message about it.
     pub bound: bool,
 }
@@ -142,7 +144,8 @@ impl Replica {
             *parts.created = (*parts.created).min(told.created);
             *parts.last_accessed = (*parts.last_accessed).max(told.last_accessed);
             if (told.touched, told.primary) > (*parts.touched, self.primary) {
-                (*parts.touched, self.primary) = (told.touched, told.primary);
+                *parts.touched = told.touched;
+                self.served_by(told.primary);
             }
             *parts.is_new = false;
             let (interval, stamp) = told.interval;
@@ -208,7 +211,10 @@ impl Replica {
         merged.partial = self.marks.partial;
         // What was told is here now, unless it was refused; whatever is here besides is not there.
         let own = |name, told: Stamp| usize::from(told != Stamp::ZERO && self.at(name) == told);
-        let told_here = told.told.len() + own(INTERVAL, told.interval.1) + own(ROUTE, told.route.1);
+        let told_here = told.told.len()
+            + own(INTERVAL, told.interval.1)
+            + own(ROUTE, told.route.1)
+            + own(PLACE, self.at(PLACE));
         merged.ahead = merged.refused > 0 || self.registers.len() > told_here;
         merged
     }
@@ -233,10 +239,18 @@ impl Replica {
         let kept = self.kept.clone();
         kept.replicate(|parts| {
             if (touched, by) > (*parts.touched, self.primary) {
-                (*parts.touched, self.primary) = (touched, by);
+                *parts.touched = touched;
+                self.served_by(by);
                 *parts.last_accessed = (*parts.last_accessed).max(touched);
             }
         });
+    }
+
+    /// Where members have places, only a place says who is the primary.
+    fn served_by(&mut self, member: u32) {
+        if self.at(PLACE) == Stamp::ZERO {
+            self.primary = member;
+        }
     }
 
     /// Tells the session to other members.
@@ -292,7 +306,8 @@ impl Replica {
     /// The same for two copies that a merge would not change. Time of use does not count.
     pub fn version(&self) -> u64 {
         let key = self.kept.id().key.random_bits();
-        self.registers.iter().fold(mix(key), |hash, register| {
+        let changes = self.registers.iter().filter(|r| r.name != PLACE);
+        changes.fold(mix(key), |hash, register| {
             let hash = mix(hash ^ register.name);
             let hash = mix(hash ^ register.stamp.time);
             mix(hash ^ u64::from(register.stamp.member))

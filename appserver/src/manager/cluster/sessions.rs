@@ -26,7 +26,7 @@ use super::hub::Hears;
 use super::message::SessionMessage;
 use super::peers::UniqueId;
 use crate::clock::Clock;
-use crate::manager::{Found, Manager, ManagerError, ManagerStatus, RequestLine, Source};
+use crate::manager::{Found, Manager, ManagerError, ManagerStatus, RequestLine};
 use crate::session::{AskedId, Key, Session};
 use crate::tribes::member::Member;
 use crate::tribes::options::SendOptions;
@@ -39,6 +39,8 @@ const JOIN_CHECK: Duration = Duration::from_millis(10);
 const STREAM_LIMIT: Duration = Duration::from_secs(30);
 /// At most so many answers to members are on their way; a member that gets no answer for that is compared with later.
 const ANSWERS_MAX: usize = 256;
+/// A session that was fetched may be dropped again before it is used: it is fetched so many times.
+const FETCHES: usize = 3;
 /// Messages about one session to Tomcats leave one after the other; so many sessions at the same time.
 const LANES: usize = 64;
 
@@ -157,6 +159,13 @@ impl<G: Group> Inner<G> {
         }
         for (to, message) in &out.copies {
             self.send(&[*to], message, options).await;
+        }
+        for owed in &out.owed {
+            let (to, limit) = ([owed.to], self.config.limit);
+            let failed = self.group.send(&to, &owed.message, NATIVE, limit).await;
+            if failed.is_empty() {
+                self.core.repaid(owed.key, owed.version);
+            }
         }
         for (to, message) in &out.one {
             self.send(&[*to], message, NATIVE).await;
@@ -343,11 +352,11 @@ impl<G: Group> Manager for ClusterManager<G> {
         let mut out = Outbox::default();
         let _lane = self.0.lane(asked.key).await;
         let mut found = self.0.core.find(asked, now, &mut out);
-        if found.is_none() && self.0.fetch(asked.key).await {
-            found = self.0.core.find(asked, now, &mut out);
-            if let Some((_, source)) = &mut found {
-                *source = Source::Replica;
+        for _ in 0..FETCHES {
+            if found.is_some() || !self.0.fetch(asked.key).await {
+                break;
             }
+            found = self.0.core.find(asked, now, &mut out);
         }
         self.0.deliver(out, Wait::Applied).await;
         Ok(found.map(|(session, source)| Found { session, source }))

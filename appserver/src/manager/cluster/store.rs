@@ -344,6 +344,9 @@ impl Store {
             {
                 replica.merge(&record);
             }
+            if other.place() > replica.place() {
+                replica.set_place(other.place());
+            }
             other.kept().finish();
         }
         self.insert(shard, replica);

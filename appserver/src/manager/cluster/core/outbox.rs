@@ -13,6 +13,8 @@ pub struct Outbox {
     pub natives: Vec<Vec<u8>>,
     /// To one native member each: changes, for which the response waits as it does for those to all.
     pub copies: Vec<(UniqueId, Vec<u8>)>,
+    /// To the new primary each: what a former one has, which it may forget when this has arrived ([`super::Core::repaid`]).
+    pub owed: Vec<Owed>,
     /// To one native member each: answers.
     pub one: Vec<(UniqueId, Vec<u8>)>,
     /// To each Tomcat; a message may leave when the one before was acknowledged, or its session's first change is lost.
@@ -23,11 +25,25 @@ pub struct Outbox {
     pub streams: Vec<(UniqueId, Stream)>,
 }
 
+/// What a former primary owes the new one.
+#[derive(Debug)]
+pub struct Owed {
+    /// The new primary.
+    pub to: UniqueId,
+    /// The session.
+    pub key: Key,
+    /// Its version in the message.
+    pub version: u64,
+    /// The message.
+    pub message: Vec<u8>,
+}
+
 impl Outbox {
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.natives.is_empty()
             && self.copies.is_empty()
+            && self.owed.is_empty()
             && self.one.is_empty()
             && self.tomcats.is_empty()
             && self.one_tomcat.is_empty()

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use super::outbox::What;
-use super::{Core, Outbox, Stream};
+use super::{Core, Outbox, Owed, Stream};
 use crate::manager::cluster::native::{CHUNK, Item, Place, Writer};
 use crate::manager::cluster::peers::UniqueId;
 use crate::manager::cluster::replica::{Replica, Which};
@@ -94,6 +94,13 @@ impl Core {
         self.peers().of_number(number).map(|peer| peer.id)
     }
 
+    /// Which members keep a session, as far as this one knows.
+    pub fn place(&self, key: Key) -> Option<Place> {
+        let shard = self.store.table.shard(key);
+        let here = shard.get(key).map(Replica::place);
+        here.or_else(|| shard.beside.place(key))
+    }
+
     /// Who has a session that is not here: the primary, then the backup.
     pub fn holders(&self, key: Key) -> Vec<UniqueId> {
         let key = self.store.resolve(key, true);
@@ -134,6 +141,10 @@ impl Core {
             return self.send_claims(claims, out);
         }
         // Another member may have become the primary meanwhile: both get it.
+        replica.marks.owed |= replica.primary != me;
+        if replica.marks.owed {
+            self.orphans.store(true, Ordering::Relaxed);
+        }
         for number in [replica.primary, replica.backup] {
             if let Some(id) = self.id_of(number).filter(|_| number != me) {
                 let mut writer = self.writer(now);
@@ -141,6 +152,56 @@ impl Core {
                 out.copy(id, writer);
             }
         }
+    }
+
+    /// Sends the primary what this member owes it.
+    fn pay(&self, replica: &mut Replica, now: Timestamp, out: &mut Outbox) {
+        replica.marks.owed &= replica.primary != self.store.me();
+        if !replica.marks.owed {
+            return;
+        }
+        self.orphans.store(true, Ordering::Relaxed);
+        if let Some(to) = self.id_of(replica.primary) {
+            let mut writer = self.writer(now);
+            replica.tell(Which::All, &mut writer);
+            let (key, version) = (replica.kept().id().key, replica.version());
+            out.owed.push(Owed {
+                to,
+                key,
+                version,
+                message: writer.finish(),
+            });
+        }
+    }
+
+    /// The primary may lack something that is here.
+    pub(super) fn owe(&self, key: Key, now: Timestamp, out: &mut Outbox) {
+        let mut shard = self.store.table.shard(key);
+        if let Some(replica) = shard.get_mut(key) {
+            replica.marks.owed = true;
+            self.pay(replica, now, out);
+        }
+    }
+
+    /// The session got another key: if this member is its primary, the others may not know it by this key.
+    pub(super) fn announce(&self, key: Key, now: Timestamp, out: &mut Outbox) {
+        let shard = self.store.table.shard(key);
+        let mine = shard.get(key).filter(|r| r.primary == self.store.me());
+        if let Some(replica) = mine.filter(|_| self.has_natives()) {
+            let mut writer = self.writer(now);
+            writer.item(&Item::Place(key, replica.place()));
+            out.tell_all(writer);
+        }
+    }
+
+    /// The primary has what this member owed it.
+    pub fn repaid(&self, key: Key, version: u64) {
+        let key = self.store.resolve(key, false);
+        let mut shard = self.store.table.shard(key);
+        if let Some(replica) = shard.get_mut(key) {
+            replica.marks.owed &= replica.version() != version;
+        }
+        self.let_go(&mut shard, key);
     }
 
     /// Sends the backup what this member has, if it is the primary.
@@ -167,6 +228,8 @@ impl Core {
     ) -> bool {
         self.store.clock.observe(place.stamp, now);
         let me = self.store.me();
+        // Whoever says it may know the session by an older key.
+        let key = self.store.resolve(key, false);
         let mut shard = self.store.table.shard(key);
         if shard.gone(key).is_some() {
             return false;
@@ -180,14 +243,9 @@ impl Core {
         }
         let was_primary = replica.primary == me;
         replica.set_place(place);
-        if was_primary && place.primary != me {
-            // It may have been changed here after the new primary got it.
-            let mut writer = self.writer(now);
-            replica.tell(Which::All, &mut writer);
-            if let Some(id) = self.id_of(place.primary) {
-                out.tell_one(id, writer);
-            }
-        }
+        // It may have been changed here after the new primary got it.
+        replica.marks.owed |= was_primary && place.primary != me;
+        self.pay(replica, now, out);
         if place.primary != me && place.backup != me {
             // What happens to it from now on is not told here: it is shown to nobody before it was fetched again.
             replica.marks.partial = true;
@@ -200,11 +258,18 @@ impl Core {
         place.backup == me && is_partial
     }
 
+    /// A session got the key under which its place was told before. As [`Core::take_place`].
+    pub(super) fn settle(&self, key: Key, now: Timestamp, out: &mut Outbox) -> bool {
+        let place = self.store.table.shard(key).beside.drop_place(key);
+        place.is_some_and(|place| self.take_place(key, place, now, out))
+    }
+
     /// Drops a copy that is neither the primary's nor the backup's, unless a request holds it; whether it was dropped.
     pub(super) fn let_go(&self, shard: &mut StoreShard, key: Key) -> bool {
         let me = self.store.me();
         let is_free = |r: &Replica| {
-            r.primary != me && r.backup != me && r.backup != 0 && r.kept().references() == 1
+            let has_role = r.primary == me || r.backup == me || r.backup == 0;
+            !has_role && !r.marks.owed && r.kept().references() == 1
         };
         if shard.get(key).is_some_and(is_free)
             && let Some(replica) = shard.remove(key)
@@ -228,6 +293,9 @@ impl Core {
             let mut shard = self.store.table.number(number);
             let keys: Vec<Key> = shard.iter().map(|r| r.kept().id().key).collect();
             for key in keys {
+                if let Some(replica) = shard.get_mut(key) {
+                    self.pay(replica, now, out);
+                }
                 let Some(replica) = shard.get_mut(key).filter(|r| !r.marks.partial) else {
                     if !self.let_go(&mut shard, key) {
                         self.orphans.store(true, Ordering::Relaxed);

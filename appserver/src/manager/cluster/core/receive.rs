@@ -25,6 +25,8 @@ struct Answer {
     /// These keys moved here because the sender said so, and whether two copies became one. Whoever has compared with this member
     /// already lacks what was changed here under the old key, unless the sender's copy has it all.
     moved: Vec<(Key, bool)>,
+    /// These are more than what their teller has.
+    owe: Vec<Key>,
     /// This member's backup may lack what came of these.
     forward: Vec<Key>,
     /// These ended under keys that the sender may not know.
@@ -69,6 +71,9 @@ impl Core {
                 answer.give.push(key);
             }
         }
+        for key in answer.owe {
+            self.owe(key, now, out);
+        }
         for key in answer.forward {
             self.forward(key, now, out);
         }
@@ -106,7 +111,18 @@ impl Core {
                     answer.told_gone.insert(key);
                     match self.store.leave(key, gone, now) {
                         Left::Alive(key) => answer.give.push(key),
-                        Left::Moved { united, .. } => answer.moved.push((key, united)),
+                        Left::Moved { to, united } => {
+                            answer.moved.push((key, united));
+                            if self.is_backup() {
+                                if self.settle(to, now, out) {
+                                    answer.need.push(to);
+                                }
+                                // Two copies may be more than the other holder has.
+                                self.owe(to, now, out);
+                                self.announce(to, now, out);
+                                answer.forward.push(to);
+                            }
+                        }
                         Left::Ended(key, gone) => answer.ended.push((key, gone)),
                         Left::Done | Left::Nothing => {}
                     }
@@ -158,8 +174,15 @@ impl Core {
                     answer.need.push(key);
                 }
                 if self.is_backup() {
+                    if merged.completed {
+                        // For a request that makes this member its primary, or left over.
+                        self.orphans.store(true, Ordering::Relaxed);
+                    }
+                    if record.full && merged.ahead {
+                        answer.owe.push(key);
+                    }
                     // What a former primary still had: the backup lacks it too.
-                    if record.full && merged.taken > 0 {
+                    if merged.taken > 0 {
                         answer.forward.push(key);
                     }
                     return;
@@ -189,6 +212,8 @@ impl Core {
             }
             Taken::New { key, partial } => {
                 self.count_in(1);
+                // It was fetched for a request that makes this member its primary, or is left over.
+                self.orphans.store(self.is_backup(), Ordering::Relaxed);
                 if partial {
                     answer.need.push(key);
                 }
