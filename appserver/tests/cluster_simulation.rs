@@ -651,10 +651,11 @@ impl World {
                         return Err(format!("client {client} logged out and is in again"));
                     }
                 }
-                Some(Fact::Token(client, token)) if !self.ended.contains(client) => {
-                    if !first.values().any(|session| session.contains_key(token)) {
-                        return Err(format!("`{token}` of client {client} is lost: {first:#?}"));
-                    }
+                Some(Fact::Token(client, token))
+                    if !self.ended.contains(client)
+                        && !first.values().any(|session| session.contains_key(token)) =>
+                {
+                    return Err(format!("`{token}` of client {client} is lost: {first:#?}"));
                 }
                 _ => {}
             }
@@ -697,15 +698,16 @@ impl World {
         }
         for promise in self.promises.iter().filter(|promise| promise.waits == 0) {
             match &promise.what {
-                Some(Fact::Ended(client)) => {
-                    if self.clients[*client].is_some_and(|key| all.contains_key(&key)) {
-                        return Err(format!("client {client} logged out and is in again"));
-                    }
+                Some(Fact::Ended(client))
+                    if self.clients[*client].is_some_and(|key| all.contains_key(&key)) =>
+                {
+                    return Err(format!("client {client} logged out and is in again"));
                 }
-                Some(Fact::Token(client, token)) if !self.ended.contains(client) => {
-                    if !all.values().any(|copies| copies[0].contains_key(token)) {
-                        return Err(format!("`{token}` of client {client} is lost: {all:#?}"));
-                    }
+                Some(Fact::Token(client, token))
+                    if !self.ended.contains(client)
+                        && !all.values().any(|copies| copies[0].contains_key(token)) =>
+                {
+                    return Err(format!("`{token}` of client {client} is lost: {all:#?}"));
                 }
                 _ => {}
             }
