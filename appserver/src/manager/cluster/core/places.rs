@@ -12,6 +12,7 @@ use super::{Core, Outbox, Owed, Stream};
 use crate::manager::cluster::native::{CHUNK, Item, Place, Writer};
 use crate::manager::cluster::peers::UniqueId;
 use crate::manager::cluster::replica::{Replica, Which};
+use crate::manager::cluster::stamp::number;
 use crate::manager::cluster::store::StoreShard;
 use crate::manager::table::{Entry, SHARDS};
 use crate::session::{Changes, Key, Timestamp};
@@ -99,6 +100,14 @@ impl Core {
         let shard = self.store.table.shard(key);
         let here = shard.get(key).map(Replica::place);
         here.or_else(|| shard.beside.place(key))
+    }
+
+    /// Whether this member is the session's primary or backup. What comes from another one is owed to the primary: its teller took
+    /// this member for it.
+    pub(super) fn holds(&self, key: Key, member: &UniqueId) -> bool {
+        let member = number(member);
+        let holds = |place: Place| place.primary == member || place.backup == member;
+        self.place(key).is_some_and(holds)
     }
 
     /// Who has a session that is not here: the primary, then the backup.

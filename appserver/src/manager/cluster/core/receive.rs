@@ -106,7 +106,7 @@ impl Core {
         let mut reader = Reader::new(message, now)?;
         while let Some(item) = reader.item()? {
             match item {
-                Item::Record(record) => self.take(&record, now, answer),
+                Item::Record(record) => self.take(from, &record, now, answer),
                 Item::Gone(key, gone) => {
                     answer.told_gone.insert(key);
                     match self.store.leave(key, gone, now) {
@@ -163,7 +163,7 @@ impl Core {
         Ok(())
     }
 
-    fn take(&self, record: &Record<'_>, now: Timestamp, answer: &mut Answer) {
+    fn take(&self, from: &UniqueId, record: &Record<'_>, now: Timestamp, answer: &mut Answer) {
         // What was missing a moment ago came with the same message.
         if record.full {
             answer.need.retain(|key| *key != record.key);
@@ -178,7 +178,7 @@ impl Core {
                         // For a request that makes this member its primary, or left over.
                         self.orphans.store(true, Ordering::Relaxed);
                     }
-                    if record.full && merged.ahead {
+                    if record.full && (merged.ahead || merged.completed && !self.holds(key, from)) {
                         answer.owe.push(key);
                     }
                     // What a former primary still had: the backup lacks it too.
@@ -213,7 +213,12 @@ impl Core {
             Taken::New { key, partial } => {
                 self.count_in(1);
                 // It was fetched for a request that makes this member its primary, or is left over.
-                self.orphans.store(self.is_backup(), Ordering::Relaxed);
+                if self.is_backup() {
+                    self.orphans.store(true, Ordering::Relaxed);
+                    if !self.holds(key, from) {
+                        answer.owe.push(key);
+                    }
+                }
                 if partial {
                     answer.need.push(key);
                 }
