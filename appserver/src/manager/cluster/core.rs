@@ -447,6 +447,7 @@ impl Core {
             rejected: read(&self.counts.rejected),
             renamed: read(&self.counts.renamed),
             nodes: Vec::new(),
+            store: None,
             cluster: None,
         }
     }
