@@ -451,6 +451,7 @@ impl<M: Manager> Visit<M> {
             Source::New => HeaderValue::from_static("new"),
             Source::Local => HeaderValue::from_static("local"),
             Source::Store => HeaderValue::from_static("store"),
+            Source::Replica => HeaderValue::from_static("replica"),
         };
         headers.insert(SESSION_SOURCE, source);
         if tell_id && !session.is_ended() && !self.is_read_only() {

@@ -63,7 +63,7 @@ pub const PROGRAM: Program = Program {
             "mode",
             Kind::Text,
             "MODE",
-            "round_robin (none), ip_hash, session_sticky, msm or msm_sticky [default: round_robin]",
+            "round_robin (none), ip_hash, session_sticky, cluster, backup, msm or msm_sticky [default: round_robin]",
         ),
         Setting::new(
             "contexts",

@@ -6,6 +6,8 @@ use program::units::{Duration, Size};
 use program::{Failure, logging::LogFormat};
 use serde::{Deserialize, Serialize};
 
+use crate::manager::cluster::core::{CoreConfig, Spread};
+use crate::manager::cluster::sessions::ClusterConfig;
 use crate::manager::msm::sessions::MsmConfig;
 use crate::manager::msm::settings::MsmSettings;
 use crate::manager::standard::StandardConfig;
@@ -14,6 +16,7 @@ use crate::session::Suffix;
 use crate::session::cookie::CookieConfig;
 use crate::site::Colour;
 use crate::tribes::settings::ClusterSettings;
+use regex::Regex;
 
 /// Everything that can be set; `appserver.toml` shows it with comments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -223,6 +226,43 @@ impl Config {
         })
     }
 
+    /// The settings of a manager that replicates the sessions of this context to all members of a cluster.
+    pub fn cluster_manager(&self, context: &str) -> Result<ClusterConfig, Failure> {
+        let (cluster, standard) = (&self.cluster, self.standard()?);
+        let filter = Some(&cluster.valve.filter).filter(|filter| !filter.is_empty());
+        let filter = filter.map(|filter| Regex::new(&format!("^(?:{filter})$")));
+        let filter = filter
+            .transpose()
+            .map_err(|error| Failure::Usage(format!("cluster.valve.filter: {error}")))?;
+        let timeout = cluster.manager.state_transfer_timeout;
+        Ok(ClusterConfig {
+            core: CoreConfig {
+                context: context.to_owned(),
+                spread: match self.mode {
+                    Mode::Backup => Spread::Backup,
+                    _ => Spread::All,
+                },
+                suffix: standard.suffix,
+                binds_route: cluster.jvm_route_binder.enabled,
+                max_inactive: standard.max_inactive,
+                max_active: standard.max_active,
+                expire_sessions_on_shutdown: cluster.manager.expire_sessions_on_shutdown,
+                record_all_actions: cluster.manager.record_all_actions,
+                state_transfer_timeout: u64::try_from(timeout).ok().map(|s| s * 1000),
+            },
+            send_options: match self.mode {
+                Mode::Backup => cluster.manager.map_send_options,
+                _ => cluster.channel_send_options,
+            },
+            fetch_limit: std::time::Duration::from_millis(
+                cluster.manager.rpc_timeout.min(cluster.sender.timeout),
+            ),
+            limit: std::time::Duration::from_millis(cluster.sender.timeout),
+            filter,
+            sweep_interval: standard.sweep_interval,
+        })
+    }
+
     /// msm's settings, checked; the mode `msm_sticky` is another word for `sticky = true`.
     fn msm_settings(&self) -> Result<MsmSettings, Failure> {
         let mut settings = self.msm.clone();
@@ -285,6 +325,10 @@ pub enum Mode {
     IpHash,
     /// Binding by cookie.
     SessionSticky,
+    /// Sessions in the servers, each in all of them: Tomcat's `DeltaManager`.
+    Cluster,
+    /// Sessions in the servers, each in two of them: Tomcat's `BackupManager`.
+    Backup,
     /// Sessions in memcached nodes, none in the servers.
     Msm,
     /// Sessions in the servers, a copy of each in a memcached node.
@@ -292,17 +336,19 @@ pub enum Mode {
 }
 
 impl Mode {
-    const NAMES: [(&'static str, Self); 6] = [
+    const NAMES: [(&'static str, Self); 8] = [
         ("round_robin", Self::RoundRobin),
         ("none", Self::RoundRobin),
         ("ip_hash", Self::IpHash),
         ("session_sticky", Self::SessionSticky),
+        ("cluster", Self::Cluster),
+        ("backup", Self::Backup),
         ("msm", Self::Msm),
         ("msm_sticky", Self::MsmSticky),
     ];
 
     /// Modes that keep sessions in other ways.
-    const LATER: [&'static str; 3] = ["cluster", "backup", "persistent"];
+    const LATER: [&'static str; 1] = ["persistent"];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -310,6 +356,8 @@ impl Mode {
             Self::RoundRobin => "round_robin",
             Self::IpHash => "ip_hash",
             Self::SessionSticky => "session_sticky",
+            Self::Cluster => "cluster",
+            Self::Backup => "backup",
             Self::Msm => "msm",
             Self::MsmSticky => "msm_sticky",
         }
@@ -328,7 +376,7 @@ impl<'de> Deserialize<'de> for Mode {
         if let Some((_, mode)) = Self::NAMES.iter().find(|(name, _)| *name == text) {
             return Ok(*mode);
         }
-        let known = "use one of round_robin (or none), ip_hash, session_sticky, msm, msm_sticky";
+        let known = "use one of round_robin (or none), ip_hash, session_sticky, cluster, backup, msm, msm_sticky";
         let hint = program::settings::nearest(&text, Self::NAMES.iter().map(|(name, _)| *name));
         Err(serde::de::Error::custom(
             if Self::LATER.contains(&text.as_str()) {

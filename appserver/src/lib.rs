@@ -12,6 +12,8 @@
 //!   manager.rs           ▼         the contract: create find change_id commit remove run status
 //!     manager/standard.rs          in memory
 //!     manager/msm.rs, msm/         in memcached nodes, as memcached-session-manager keeps them, safely
+//!     manager/cluster.rs, cluster/ in all members of a cluster, Tomcats too (over tribes)
+//!     manager/table.rs             the table that sessions in memory are in
 //!
 //!   tribes.rs, tribes/             Tomcat's group communication: members, and messages between them; knows no session
 //!   java.rs, java/                 Java's object streams, for sessions that Java servers share; pure
@@ -44,6 +46,7 @@ pub mod tribes;
 
 use std::future::Future;
 use std::net::TcpListener;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -56,11 +59,14 @@ pub use attach::{Attach, Sessions};
 pub use clock::Clock;
 pub use config::{Config, Mode};
 pub use manager::Manager;
+use manager::cluster::hub::Hub;
+pub use manager::cluster::sessions::{ClusterConfig, ClusterManager};
 use manager::msm::client::{Client, Health};
 pub use manager::msm::sessions::{MsmConfig, MsmManager};
 pub use manager::standard::{StandardConfig, StandardManager};
 pub use session::{Session, Value};
 pub use status::Status;
+use tribes::channel::{self, Channel, Listener};
 
 /// The sockets of a node; both non-blocking.
 #[derive(Debug)]
@@ -87,6 +93,23 @@ pub async fn serve(
             let more = |_: &[(String, Arc<StandardManager>)]| axum::Router::new();
             serve_with(manager, more, listeners, config, clock, shutdown).await
         }
+        Mode::Cluster | Mode::Backup => {
+            let group = Joined::new(&config, &clock).await?;
+            let settings = config.clone();
+            let manager = |context: &str| {
+                let settings = settings.cluster_manager(context)?;
+                let (channel, clock) = (group.channel.clone(), clock.clone());
+                let manager = ClusterManager::new(settings, channel, clock);
+                group.hub.add(Box::new(manager.clone()));
+                manager.meet();
+                Ok(manager)
+            };
+            let more = |_: &[(String, Arc<ClusterManager<Channel>>)]| axum::Router::new();
+            let served =
+                serve_with(manager, more, listeners, config, clock.clone(), shutdown).await;
+            group.channel.stop().await;
+            served
+        }
         Mode::Msm | Mode::MsmSticky => {
             let client = Client::new(&config.msm, clock.clone());
             let settings = config.clone();
@@ -105,6 +128,26 @@ pub async fn serve(
             check.abort();
             served
         }
+    }
+}
+
+/// This node's end of a cluster, without managers yet.
+struct Joined {
+    hub: Arc<Hub>,
+    channel: Channel,
+}
+
+impl Joined {
+    async fn new(config: &Config, clock: &Clock) -> Result<Self, Failure> {
+        let failed = |error| Failure::environment("cannot join the cluster", error);
+        let hub = Arc::new(Hub::new(clock.clone()));
+        let bound = channel::bind(&config.cluster).map_err(failed)?;
+        let listener: Arc<dyn Listener> = Arc::clone(&hub) as _;
+        let channel = Channel::start(&config.cluster, bound, clock.clone(), listener)
+            .await
+            .map_err(failed)?;
+        hub.open(&channel);
+        Ok(Self { hub, channel })
     }
 }
 
@@ -138,6 +181,19 @@ async fn serve_with<M: Manager>(
         let (manager, finish, clock) = (Arc::clone(manager), finish.clone(), clock.clone());
         beside.spawn(async move { manager.run(finish, clock).await });
     }
+    let mut shutdown = pin!(shutdown);
+    for (_, manager) in &managers {
+        tokio::select! {
+            () = manager.start() => {}
+            // Nobody was served yet.
+            () = &mut shutdown => {
+                finish.cancel();
+                beside.close();
+                beside.wait().await;
+                return Ok(());
+            }
+        }
+    }
     if let Some(listener) = listeners.admin {
         let ask = status_of(&config, &managers, &serving, Arc::clone(&ready));
         let listener = tokio::net::TcpListener::from_std(listener)
@@ -165,7 +221,7 @@ async fn serve_with<M: Manager>(
         tokio::pin!(serving);
         tokio::select! {
             failed = &mut serving => failed,
-            () = shutdown => {
+            () = &mut shutdown => {
                 ready.store(false, Ordering::Relaxed);
                 stop.cancel();
                 serving.await

@@ -1,7 +1,9 @@
 //! Who keeps the sessions of one context of this node: the contract, and one file per way to do it.
 
+pub mod cluster;
 pub mod msm;
 pub mod standard;
+pub mod table;
 
 use std::future::Future;
 
@@ -11,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::session::{AskedId, Session, SessionError, Timestamp};
 
+pub use cluster::core::ClusterStatus;
 pub use msm::pattern::RequestLine;
 
 /// Keeps the sessions of one context. Each room below is one way to do it; `testing::managers` is the suite that all of
@@ -88,6 +91,11 @@ pub trait Manager: Send + Sync + 'static {
         std::future::ready(())
     }
 
+    /// What must be done before requests come, such as to get the sessions that other servers have. Called once, while `run` runs.
+    fn start(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
     /// Life beside the requests, such as the sweep for expired sessions. Ends soon after `shutdown` and when all is safe.
     fn run(&self, shutdown: CancellationToken, clock: Clock) -> impl Future<Output = ()> + Send;
 
@@ -114,6 +122,8 @@ pub enum Source {
     Local,
     /// From a store that several nodes share.
     Store,
+    /// From this node's copy of a session that another node served last.
+    Replica,
 }
 
 /// Why a manager could not do what was asked.
@@ -177,6 +187,9 @@ pub struct ManagerStatus {
     /// The store's nodes; none for sessions in memory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeStatus>,
+    /// Replication to other servers; none for sessions that are here only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterStatus>,
 }
 
 /// Figures of one node of a store, as this server sees it.

@@ -12,10 +12,10 @@ pub mod value;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use attributes::{AttributeError, Attributes};
+pub use attributes::{AttributeError, Attributes, Packed};
 pub use changes::{Changes, Edit};
 pub use id::{AskedId, Key, SessionId, Suffix};
-pub use kept::Kept;
+pub use kept::{Kept, Parts};
 pub use value::{Foreign, Value};
 
 /// A point in time: milliseconds since 1970-01-01 UTC, as Java's `System.currentTimeMillis`.

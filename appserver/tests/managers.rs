@@ -3,9 +3,15 @@
 #[path = "support/tables.rs"]
 mod tables;
 
+use std::time::Duration;
+
+use appserver::manager::cluster::core::{CoreConfig, Spread};
+use appserver::manager::cluster::group::Alone;
 use appserver::manager::msm::settings::{Behaviour, LockingMode, MsmSettings};
+use appserver::session::{Suffix, Timestamp};
 use appserver::testing::Limits;
-use appserver::{Clock, MsmConfig, MsmManager};
+use appserver::tribes::options::SendOptions;
+use appserver::{Clock, ClusterConfig, ClusterManager, MsmConfig, MsmManager};
 use tables::{Tables, Timed};
 
 mod standard {
@@ -20,6 +26,42 @@ mod standard {
     }));
 }
 
+/// A cluster of one.
+fn cluster(limits: Limits, spread: Spread) -> ClusterManager<Alone> {
+    let config = ClusterConfig {
+        core: CoreConfig {
+            context: "/jsp".into(),
+            spread,
+            suffix: Suffix::new(None, Some("WEB1")).expect("a valid route"),
+            binds_route: true,
+            max_inactive: limits.max_inactive,
+            max_active: limits.max_active,
+            expire_sessions_on_shutdown: false,
+            record_all_actions: false,
+            state_transfer_timeout: Some(60_000),
+        },
+        send_options: SendOptions::from_bits(6),
+        limit: Duration::from_secs(3),
+        fetch_limit: Duration::from_secs(3),
+        filter: None,
+        sweep_interval: limits.sweep_interval,
+    };
+    let clock = Clock::manual(Timestamp(1_795_000_000_000));
+    ClusterManager::new(config, Alone([1; 16]), clock)
+}
+
+mod cluster_of_one {
+    use appserver::manager::cluster::core::Spread;
+
+    appserver::manager_suite!(|limits| super::cluster(limits, Spread::All));
+}
+
+mod backup_of_one {
+    use appserver::manager::cluster::core::Spread;
+
+    appserver::manager_suite!(|limits| super::cluster(limits, Spread::Backup));
+}
+
 /// msm's own behaviour, on one node, so that a new id cannot name another.
 fn msm(limits: Limits, sticky: bool, later: bool) -> Timed<MsmManager<Tables>> {
     with(limits, |settings| {
@@ -30,7 +72,7 @@ fn msm(limits: Limits, sticky: bool, later: bool) -> Timed<MsmManager<Tables>> {
 }
 
 fn with(limits: Limits, set: impl FnOnce(&mut MsmSettings)) -> Timed<MsmManager<Tables>> {
-    let clock = Clock::manual(appserver::session::Timestamp(0));
+    let clock = Clock::manual(Timestamp(0));
     let mut settings = MsmSettings {
         memcached_nodes: "n1:localhost:11211".parse().expect("a node"),
         ..MsmSettings::default()

@@ -161,8 +161,8 @@ fn the_mode_decides_whether_sessions_stay_in_the_server() {
 fn nonsense_is_refused_in_words() {
     for (arguments, words) in [
         (
-            "--mode cluster",
-            "`cluster` is not built yet: use one of round_robin",
+            "--mode persistent",
+            "`persistent` is not built yet: use one of round_robin",
         ),
         ("--mode msm --msm-behaviour best", "behaviour"),
         (

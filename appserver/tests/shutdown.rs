@@ -283,7 +283,7 @@ fn the_program_checks_prints_and_refuses() {
         "{text}"
     );
     assert_eq!(output(&["-t"]).0, Some(0));
-    assert_eq!(output(&["-t", "--mode", "cluster"]).0, Some(2));
+    assert_eq!(output(&["-t", "--mode", "persistent"]).0, Some(2));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
     let (code, text) = output(&["--listen", &address]);

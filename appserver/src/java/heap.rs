@@ -119,6 +119,19 @@ impl Heap {
         }
     }
 
+    /// The fields of an object of whatever class, as they stand in the stream: the primitive ones of all its classes, big-endian,
+    /// and the references. `None` for strings, arrays and enum constants.
+    pub fn fields(&self, object: Ref) -> Option<(&[u8], &[Reference])> {
+        match self.node(object) {
+            Node::Object {
+                primitives,
+                references,
+                ..
+            } => Some((primitives, references)),
+            _ => None,
+        }
+    }
+
     /// Adds a class; the same description is the same class.
     pub(super) fn intern(&mut self, desc: ClassDesc) -> ClassRef {
         if let Some(known) = Known::of_name(desc.name.as_modified_utf8())

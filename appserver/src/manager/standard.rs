@@ -1,25 +1,16 @@
 //! Sessions in this process's memory, gone when it ends: Tomcat's `StandardManager` without its file.
 //!
-//! ```text
-//!   key's first byte ──► one of 64 shards, each a small table behind its own lock ──► Kept, which knows its own key
-//! ```
-//!
-//! The tables hold one word per session. Locks are taken in this order: shards by number, then one session's state. Whoever
-//! enters, finds, renames or removes a session holds its shard's lock, so each of these is one step for all others.
+//! They are in a [`Table`], which holds one word per session.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hashbrown::HashTable;
 use tokio_util::sync::CancellationToken;
 
+use super::table::{SHARDS, Table};
 use super::{Found, Manager, ManagerError, ManagerStatus, RequestLine, Source};
 use crate::clock::Clock;
 use crate::session::{AskedId, Kept, Key, Session, SessionError, SessionId, Suffix, Timestamp};
-
-/// Enough that threads rarely meet and that a sweep holds a request up for a 64th of the sessions only.
-const SHARDS: usize = 64;
 
 /// Settings of a [`StandardManager`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +40,7 @@ impl Default for StandardConfig {
 #[derive(Debug)]
 pub struct StandardManager {
     config: StandardConfig,
-    shards: Box<[Shard]>,
+    table: Table<Kept>,
     active: AtomicU64,
     created: AtomicU64,
     expired: AtomicU64,
@@ -58,20 +49,12 @@ pub struct StandardManager {
     renamed: AtomicU64,
 }
 
-/// On a cache line of its own, so that neighbours' locks do not slow each other down.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Shard(Mutex<Sessions>);
-
-#[derive(Debug, Default)]
-struct Sessions(HashTable<Kept>);
-
 impl StandardManager {
     /// No sessions yet.
     pub fn new(config: StandardConfig) -> Self {
         Self {
             config,
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            table: Table::new(),
             active: AtomicU64::new(0),
             created: AtomicU64::new(0),
             expired: AtomicU64::new(0),
@@ -84,16 +67,12 @@ impl StandardManager {
     /// Ends and forgets every session that was idle too long at `now`; how many.
     pub fn sweep(&self, now: Timestamp) -> usize {
         let mut ended = 0;
-        for shard in &self.shards {
-            ended += shard.lock().sweep(now);
+        for shard in 0..SHARDS {
+            ended += self.table.number(shard).retain(|kept| !kept.expire(now));
         }
         self.active.fetch_sub(ended as u64, Ordering::Relaxed);
         self.expired.fetch_add(ended as u64, Ordering::Relaxed);
         ended
-    }
-
-    fn shard(&self, key: Key) -> MutexGuard<'_, Sessions> {
-        self.shards[shard_of(key)].lock()
     }
 
     fn fresh_id(&self) -> SessionId {
@@ -122,7 +101,7 @@ impl Manager for StandardManager {
         self.created.fetch_add(1, Ordering::Relaxed);
         loop {
             let id = self.fresh_id();
-            let mut shard = self.shard(id.key);
+            let mut shard = self.table.shard(id.key);
             if shard.get(id.key).is_none() {
                 let kept = Kept::new(id, now, self.config.max_inactive);
                 shard.insert(kept.clone());
@@ -137,7 +116,7 @@ impl Manager for StandardManager {
         _request: &RequestLine<'_>,
         now: Timestamp,
     ) -> Result<Option<Found>, ManagerError> {
-        let mut shard = self.shard(asked.key);
+        let mut shard = self.table.shard(asked.key);
         let Some(kept) = shard.get(asked.key) else {
             return Ok(None);
         };
@@ -155,26 +134,19 @@ impl Manager for StandardManager {
     async fn change_id(&self, session: &Session, _now: Timestamp) -> Result<(), ManagerError> {
         loop {
             let (old, new) = (session.id(), self.fresh_id());
-            // Both shards, so that at no moment both ids are unknown; by number, so that nobody waits in a circle.
-            let (first, second) = (shard_of(old.key), shard_of(new.key));
-            let mut lower = self.shards[first.min(second)].lock();
-            let mut upper = (first != second).then(|| self.shards[first.max(second)].lock());
-            let (mut from, to) = match &mut upper {
-                None => (None, &mut *lower),
-                Some(upper) if first < second => (Some(&mut *lower), &mut **upper),
-                Some(upper) => (Some(&mut **upper), &mut *lower),
-            };
-            if session.id() != old || to.get(new.key).is_some() {
+            // Both shards, so that at no moment both ids are unknown.
+            let mut shards = self.table.two(old.key, new.key);
+            if session.id() != old || shards.second().get(new.key).is_some() {
                 continue;
             }
-            let Some(kept) = from.take().unwrap_or(to).remove(old.key) else {
+            let Some(kept) = shards.first().remove(old.key) else {
                 return Err(SessionError::Ended.into());
             };
             if let Err(ended) = kept.rename(new) {
                 self.count_out(&self.invalidated);
                 return Err(ended.into());
             }
-            to.insert(kept);
+            shards.second().insert(kept);
             self.renamed.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
@@ -194,7 +166,7 @@ impl Manager for StandardManager {
         session.invalidate();
         loop {
             let key = session.id().key;
-            let mut shard = self.shard(key);
+            let mut shard = self.table.shard(key);
             if session.id().key == key {
                 if shard.remove(key).is_some() {
                     self.count_out(&self.invalidated);
@@ -230,47 +202,7 @@ impl Manager for StandardManager {
             renamed: read(&self.renamed),
             store: None,
             nodes: Vec::new(),
+            cluster: None,
         }
     }
-}
-
-impl Shard {
-    fn lock(&self) -> MutexGuard<'_, Sessions> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Sessions {
-    fn get(&self, key: Key) -> Option<&Kept> {
-        self.0.find(key.random_bits(), |kept| kept.id().key == key)
-    }
-
-    fn insert(&mut self, kept: Kept) {
-        self.0.insert_unique(random_bits(&kept), kept, random_bits);
-    }
-
-    fn remove(&mut self, key: Key) -> Option<Kept> {
-        let place = self
-            .0
-            .find_entry(key.random_bits(), |kept| kept.id().key == key);
-        place.ok().map(|place| place.remove().0)
-    }
-
-    /// Takes out what is ended or was idle too long; how many. Memory that many fewer sessions need is given back.
-    fn sweep(&mut self, now: Timestamp) -> usize {
-        let before = self.0.len();
-        self.0.retain(|kept| !kept.expire(now));
-        if self.0.len() < self.0.capacity() / 4 {
-            self.0.shrink_to_fit(random_bits);
-        }
-        before - self.0.len()
-    }
-}
-
-fn shard_of(key: Key) -> usize {
-    usize::from(key.as_bytes()[0]) % SHARDS
-}
-
-fn random_bits(kept: &Kept) -> u64 {
-    kept.id().key.random_bits()
 }

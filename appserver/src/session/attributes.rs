@@ -8,7 +8,12 @@
 //! ```
 //!
 //! A list's value is its elements in the same form without names. Reading decodes one value, writing one of the same
-//! size happens in place. This form never leaves the process.
+//! size happens in place. Members of a cluster send each other values in this form ([`Packed`]), checked where they arrive; its
+//! kinds and lengths are part of that protocol.
+
+mod packed;
+
+pub use packed::Packed;
 
 use super::value::{Foreign, NESTING_MAX, Value};
 
@@ -337,6 +342,9 @@ fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
             break;
         }
         shift += 7;
+        if shift > 28 {
+            return None;
+        }
     }
     let (value, rest) = rest.split_at_checked(len)?;
     Some((*kind, value, rest))

@@ -22,6 +22,12 @@ impl Changes {
         self.attributes.is_empty() && !self.max_inactive
     }
 
+    /// These changes, and then those.
+    pub fn then(&mut self, later: Self) {
+        later.attributes.iter().for_each(|name| self.changed(name));
+        self.max_inactive |= later.max_inactive;
+    }
+
     fn changed(&mut self, name: &str) {
         self.attributes.retain(|n| n != name);
         self.attributes.push(name.to_owned());

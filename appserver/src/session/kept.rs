@@ -23,6 +23,25 @@ pub(super) struct State {
     pub(super) attributes: Attributes,
 }
 
+/// The parts of a session that servers tell each other.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// The id. The key in it is the table's, which alone may change it.
+    pub id: &'a mut SessionId,
+    /// When it was made.
+    pub created: &'a mut Timestamp,
+    /// End of the previous request.
+    pub last_accessed: &'a mut Timestamp,
+    /// From when idle time counts.
+    pub touched: &'a mut Timestamp,
+    /// Seconds that it may be idle; 0 or less: for ever.
+    pub max_inactive: &'a mut i32,
+    /// Whether the request that made it is running.
+    pub is_new: &'a mut bool,
+    /// The attributes.
+    pub attributes: &'a mut Attributes,
+}
+
 impl Kept {
     /// A new, empty session. `max_inactive` is in seconds; 0 or less means that it never expires.
     pub fn new(id: SessionId, now: Timestamp, max_inactive: i32) -> Self {
@@ -110,6 +129,39 @@ impl Kept {
             max_inactive: state.max_inactive,
             is_new: state.is_new,
         }
+    }
+
+    /// Changes what another server tells of the session, in one step. `None` when it was ended. Must not block.
+    pub fn replicate<T>(&self, change: impl FnOnce(Parts<'_>) -> T) -> Option<T> {
+        let mut state = self.state();
+        let state = &mut *state;
+        if state.ended {
+            return None;
+        }
+        Some(change(Parts {
+            id: &mut state.id,
+            created: &mut state.created,
+            last_accessed: &mut state.last_accessed,
+            touched: &mut state.touched,
+            max_inactive: &mut state.max_inactive,
+            is_new: &mut state.is_new,
+            attributes: &mut state.attributes,
+        }))
+    }
+
+    /// Whether the session was idle too long, without ending it.
+    pub fn is_idle(&self, now: Timestamp) -> bool {
+        self.state().expired(now)
+    }
+
+    /// Whether it was ended.
+    pub fn is_ended(&self) -> bool {
+        self.state().ended
+    }
+
+    /// Ends the session: every request that still holds it learns of it.
+    pub fn finish(&self) {
+        self.state().finish();
     }
 
     /// Whether both are the same session.

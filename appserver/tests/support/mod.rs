@@ -37,6 +37,11 @@ impl Node {
 
     /// A node with changed settings.
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::at(Clock::manual(Timestamp(START)), change)
+    }
+
+    /// A node with this clock.
+    pub(crate) fn at(clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             workers: 2,
             ..Config::default()
@@ -49,7 +54,6 @@ impl Node {
             (listener, address)
         };
         let ((applications, address), (admin_listener, admin)) = (bind(), bind());
-        let clock = Clock::manual(Timestamp(START));
         let stop = CancellationToken::new();
         let (stopped, its_clock) = (stop.clone(), clock.clone());
         let thread = std::thread::spawn(move || {

@@ -344,6 +344,7 @@ impl<W: World + 'static> Manager for MsmManager<W> {
             renamed: read(&inner.renamed),
             store: store.filter(|_| shown),
             nodes: if shown { nodes } else { Vec::new() },
+            cluster: None,
         }
     }
 }

@@ -1,0 +1,130 @@
+//! What a member has to send.
+
+use std::collections::HashSet;
+
+use crate::manager::cluster::native::Writer;
+use crate::manager::cluster::peers::UniqueId;
+use crate::session::{Key, Timestamp};
+
+/// What is to be sent. Empty for most requests that only read.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// To each native member; of no order among each other.
+    pub natives: Vec<Vec<u8>>,
+    /// To one native member each: changes, for which the response waits as it does for those to all.
+    pub copies: Vec<(UniqueId, Vec<u8>)>,
+    /// To the new primary each: what a former one has, which it may forget when this has arrived ([`super::Core::repaid`]).
+    pub owed: Vec<Owed>,
+    /// To one native member each: answers.
+    pub one: Vec<(UniqueId, Vec<u8>)>,
+    /// To each Tomcat; a message may leave when the one before was acknowledged, or its session's first change is lost.
+    pub tomcats: Vec<Vec<u8>>,
+    /// To one Tomcat each.
+    pub one_tomcat: Vec<(UniqueId, Vec<u8>)>,
+    /// To one member each, message by message, as fast as it takes them: [`super::Core::pull`].
+    pub streams: Vec<(UniqueId, Stream)>,
+}
+
+/// What a former primary owes the new one.
+#[derive(Debug)]
+pub struct Owed {
+    /// The new primary.
+    pub to: UniqueId,
+    /// The session.
+    pub key: Key,
+    /// Its version in the message.
+    pub version: u64,
+    /// The message.
+    pub message: Vec<u8>,
+}
+
+impl Outbox {
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.natives.is_empty()
+            && self.copies.is_empty()
+            && self.owed.is_empty()
+            && self.one.is_empty()
+            && self.tomcats.is_empty()
+            && self.one_tomcat.is_empty()
+            && self.streams.is_empty()
+    }
+
+    pub(super) fn tell_all(&mut self, message: Writer) {
+        if !message.is_empty() {
+            self.natives.push(message.finish());
+        }
+    }
+
+    pub(super) fn copy(&mut self, id: UniqueId, message: Writer) {
+        if !message.is_empty() {
+            self.copies.push((id, message.finish()));
+        }
+    }
+
+    pub(super) fn tell_one(&mut self, id: UniqueId, message: Writer) {
+        if !message.is_empty() {
+            self.one.push((id, message.finish()));
+        }
+    }
+}
+
+/// Messages that are made one by one, so that many sessions need no more memory than a few.
+#[derive(Debug)]
+pub struct Stream {
+    pub(super) what: What,
+    /// The shard that is being sent.
+    pub(super) shard: usize,
+    /// The last key of it that was sent.
+    pub(super) after: Option<Key>,
+    /// How many sessions were sent.
+    pub(super) sent: u64,
+}
+
+/// What a stream is made of.
+#[derive(Debug)]
+pub(super) enum What {
+    /// All sessions, and the word that it was all.
+    All,
+    /// The versions of all sessions, to compare.
+    Versions,
+    /// These sessions.
+    Keys(Vec<Key>),
+    /// Where all sessions are, and the word that it was all.
+    Places,
+    /// What this member is the primary of, for the member with this number: where it is, and the sessions of which that one has the
+    /// copy.
+    Roles(u32),
+    /// All sessions for a Tomcat, listed at this time.
+    Tomcat(Timestamp),
+    /// It ended.
+    Over,
+}
+
+impl Stream {
+    pub(super) fn new(what: What) -> Self {
+        Self {
+            what,
+            shard: 0,
+            after: None,
+            sent: 0,
+        }
+    }
+
+    /// These sessions, each once.
+    pub(super) fn keys(keys: Vec<Key>) -> Self {
+        let mut seen = HashSet::new();
+        let keys = keys.into_iter().filter(|key| seen.insert(*key)).collect();
+        Self::new(What::Keys(keys))
+    }
+
+    /// Whether sessions are being compared: if it ends well, the member lacks nothing.
+    pub fn is_comparison(&self) -> bool {
+        matches!(self.what, What::Versions | What::Roles(_))
+    }
+
+    /// Whether it is for a Tomcat.
+    pub fn is_for_tomcat(&self) -> bool {
+        matches!(self.what, What::Tomcat(_))
+    }
+}

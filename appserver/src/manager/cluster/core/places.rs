@@ -1,0 +1,387 @@
+//! One primary and one backup per session, and every other member knows which: Tomcat's `BackupManager`.
+//!
+//! A *claim* makes this member the primary: it has a stamp, is told to all, and carries the session to the backup. The later of two
+//! claims holds on every member. Whoever loses its role sends the new primary what it has, so that nothing is lost when two served the
+//! session at the same time.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use super::outbox::What;
+use super::{Core, Outbox, Owed, Stream};
+use crate::manager::cluster::native::{CHUNK, Item, Place, Writer};
+use crate::manager::cluster::peers::UniqueId;
+use crate::manager::cluster::replica::{Replica, Which};
+use crate::manager::cluster::stamp::number;
+use crate::manager::cluster::store::StoreShard;
+use crate::manager::table::{Entry, SHARDS};
+use crate::session::{Changes, Key, Timestamp};
+
+/// So many sessions get a new backup at each tick, so that a member that leaves does not stop the others.
+const CLAIMS_MAX: usize = 2_000;
+
+/// Claims that are told together.
+pub(super) struct Claims {
+    places: Writer,
+    copies: BTreeMap<u32, Writer>,
+}
+
+impl Core {
+    pub(super) fn claims(&self, now: Timestamp) -> Claims {
+        Claims {
+            places: self.writer(now),
+            copies: BTreeMap::new(),
+        }
+    }
+
+    /// This member is the session's primary from now on. A member of `prefer` becomes the backup if it can, else the next in turn.
+    pub(super) fn claim(
+        &self,
+        replica: &mut Replica,
+        prefer: &[u32],
+        now: Timestamp,
+        claims: &mut Claims,
+    ) {
+        let me = self.store.me();
+        let place = Place {
+            stamp: self.store.clock.tick(now),
+            primary: me,
+            backup: self.choose_backup(prefer),
+        };
+        replica.set_place(place);
+        let key = replica.kept().id().key;
+        claims.places.item(&Item::Place(key, place));
+        if place.backup != 0 {
+            let copy = claims.copies.entry(place.backup);
+            let copy = copy.or_insert_with(|| self.writer(now));
+            copy.item(&Item::Place(key, place));
+            replica.tell(Which::All, copy);
+        }
+    }
+
+    pub(super) fn send_claims(&self, claims: Claims, out: &mut Outbox) {
+        if self.has_natives() {
+            out.tell_all(claims.places);
+        }
+        for (number, copy) in claims.copies {
+            if let Some(id) = self.id_of(number) {
+                out.copy(id, copy);
+            }
+        }
+    }
+
+    fn choose_backup(&self, prefer: &[u32]) -> u32 {
+        let me = self.store.me();
+        let peers = self.peers();
+        let is_here = |number: u32| {
+            let peer = peers.of_number(number).filter(|peer| peer.is_native);
+            number != me && peer.is_some()
+        };
+        if let Some(preferred) = prefer.iter().find(|number| is_here(**number)) {
+            return *preferred;
+        }
+        let natives: Vec<u32> = peers
+            .iter()
+            .filter(|peer| peer.is_native)
+            .map(super::Peer::number)
+            .collect();
+        if natives.is_empty() {
+            return 0;
+        }
+        natives[self.turn.fetch_add(1, Ordering::Relaxed) % natives.len()]
+    }
+
+    fn id_of(&self, number: u32) -> Option<UniqueId> {
+        self.peers().of_number(number).map(|peer| peer.id)
+    }
+
+    /// Which members keep a session, as far as this one knows.
+    pub fn place(&self, key: Key) -> Option<Place> {
+        let shard = self.store.table.shard(key);
+        let here = shard.get(key).map(Replica::place);
+        here.or_else(|| shard.beside.place(key))
+    }
+
+    /// Whether this member is the session's primary or backup. What comes from another one is owed to the primary: its teller took
+    /// this member for it.
+    pub(super) fn holds(&self, key: Key, member: &UniqueId) -> bool {
+        let member = number(member);
+        let holds = |place: Place| place.primary == member || place.backup == member;
+        self.place(key).is_some_and(holds)
+    }
+
+    /// Who has a session that is not here: the primary, then the backup.
+    pub fn holders(&self, key: Key) -> Vec<UniqueId> {
+        let key = self.store.resolve(key, true);
+        let place = {
+            let shard = self.store.table.shard(key);
+            let partial = shard.get(key).filter(|r| r.marks.partial);
+            let place = partial.map(Replica::place);
+            place.or_else(|| shard.beside.place(key))
+        };
+        let Some(place) = place else {
+            return Vec::new();
+        };
+        let numbers = [place.primary, place.backup];
+        numbers.iter().filter_map(|n| self.id_of(*n)).collect()
+    }
+
+    /// The question for one session.
+    pub fn need(&self, key: Key, now: Timestamp) -> Vec<u8> {
+        let mut writer = self.writer(now);
+        writer.item(&Item::Need(self.store.resolve(key, true)));
+        writer.finish()
+    }
+
+    /// The end of a request that changed something.
+    pub(super) fn tell_copy(
+        &self,
+        replica: &mut Replica,
+        changes: &Changes,
+        is_new: bool,
+        now: Timestamp,
+        out: &mut Outbox,
+    ) {
+        let me = self.store.me();
+        let alone = self.id_of(replica.backup).is_none();
+        if is_new || replica.primary == me && alone {
+            let mut claims = self.claims(now);
+            self.claim(replica, &[], now, &mut claims);
+            return self.send_claims(claims, out);
+        }
+        // Another member may have become the primary meanwhile: both get it.
+        replica.marks.owed |= replica.primary != me;
+        if replica.marks.owed {
+            self.orphans.store(true, Ordering::Relaxed);
+        }
+        for number in [replica.primary, replica.backup] {
+            if let Some(id) = self.id_of(number).filter(|_| number != me) {
+                let mut writer = self.writer(now);
+                replica.tell(Which::Named(&changes.attributes), &mut writer);
+                out.copy(id, writer);
+            }
+        }
+    }
+
+    /// Sends the primary what this member owes it.
+    fn pay(&self, replica: &mut Replica, now: Timestamp, out: &mut Outbox) {
+        replica.marks.owed &= replica.primary != self.store.me();
+        if !replica.marks.owed {
+            return;
+        }
+        self.orphans.store(true, Ordering::Relaxed);
+        if let Some(to) = self.id_of(replica.primary) {
+            let mut writer = self.writer(now);
+            replica.tell(Which::All, &mut writer);
+            let (key, version) = (replica.kept().id().key, replica.version());
+            out.owed.push(Owed {
+                to,
+                key,
+                version,
+                message: writer.finish(),
+            });
+        }
+    }
+
+    /// The primary may lack something that is here.
+    pub(super) fn owe(&self, key: Key, now: Timestamp, out: &mut Outbox) {
+        let mut shard = self.store.table.shard(key);
+        if let Some(replica) = shard.get_mut(key) {
+            replica.marks.owed = true;
+            self.pay(replica, now, out);
+        }
+    }
+
+    /// The session got another key: if this member is its primary, the others may not know it by this key.
+    pub(super) fn announce(&self, key: Key, now: Timestamp, out: &mut Outbox) {
+        let shard = self.store.table.shard(key);
+        let mine = shard.get(key).filter(|r| r.primary == self.store.me());
+        if let Some(replica) = mine.filter(|_| self.has_natives()) {
+            let mut writer = self.writer(now);
+            writer.item(&Item::Place(key, replica.place()));
+            out.tell_all(writer);
+        }
+    }
+
+    /// The primary has what this member owed it.
+    pub fn repaid(&self, key: Key, version: u64) {
+        let key = self.store.resolve(key, false);
+        let mut shard = self.store.table.shard(key);
+        if let Some(replica) = shard.get_mut(key) {
+            replica.marks.owed &= replica.version() != version;
+        }
+        self.let_go(&mut shard, key);
+    }
+
+    /// Sends the backup what this member has, if it is the primary.
+    pub(super) fn forward(&self, key: Key, now: Timestamp, out: &mut Outbox) {
+        let me = self.store.me();
+        let shard = self.store.table.shard(key);
+        let Some(replica) = shard.get(key).filter(|r| r.primary == me) else {
+            return;
+        };
+        if let Some(id) = self.id_of(replica.backup) {
+            let mut writer = self.writer(now);
+            replica.tell(Which::All, &mut writer);
+            out.tell_one(id, writer);
+        }
+    }
+
+    /// Another member says where a session is. `true`: this member should have it and has not.
+    pub(super) fn take_place(
+        &self,
+        key: Key,
+        place: Place,
+        now: Timestamp,
+        out: &mut Outbox,
+    ) -> bool {
+        self.store.clock.observe(place.stamp, now);
+        let me = self.store.me();
+        // Whoever says it may know the session by an older key.
+        let key = self.store.resolve(key, false);
+        let mut shard = self.store.table.shard(key);
+        if shard.gone(key).is_some() {
+            return false;
+        }
+        let Some(replica) = shard.get_mut(key) else {
+            shard.beside.set_place(key, place);
+            return place.backup == me;
+        };
+        if place <= replica.place() {
+            return false;
+        }
+        let was_primary = replica.primary == me;
+        replica.set_place(place);
+        // It may have been changed here after the new primary got it.
+        replica.marks.owed |= was_primary && place.primary != me;
+        self.pay(replica, now, out);
+        if place.primary != me && place.backup != me {
+            // What happens to it from now on is not told here: it is shown to nobody before it was fetched again.
+            replica.marks.partial = true;
+        }
+        let is_partial = replica.marks.partial;
+        if !self.let_go(&mut shard, key) && place.primary != me && place.backup != me {
+            // A request holds it; the next tick tries again.
+            self.orphans.store(true, Ordering::Relaxed);
+        }
+        place.backup == me && is_partial
+    }
+
+    /// A session got the key under which its place was told before. As [`Core::take_place`].
+    pub(super) fn settle(&self, key: Key, now: Timestamp, out: &mut Outbox) -> bool {
+        let place = self.store.table.shard(key).beside.drop_place(key);
+        place.is_some_and(|place| self.take_place(key, place, now, out))
+    }
+
+    /// Drops a copy that is neither the primary's nor the backup's, unless a request holds it; whether it was dropped.
+    pub(super) fn let_go(&self, shard: &mut StoreShard, key: Key) -> bool {
+        let me = self.store.me();
+        let is_free = |r: &Replica| {
+            let has_role = r.primary == me || r.backup == me || r.backup == 0;
+            !has_role && !r.marks.owed && r.kept().references() == 1
+        };
+        if shard.get(key).is_some_and(is_free)
+            && let Some(replica) = shard.remove(key)
+        {
+            self.store.active.fetch_sub(1, Ordering::Relaxed);
+            shard.beside.set_place(key, replica.place());
+            return true;
+        }
+        false
+    }
+
+    /// Gives sessions whose primary or backup is gone a new one. Some at each tick.
+    pub(super) fn rebalance(&self, now: Timestamp, out: &mut Outbox) {
+        if !self.orphans.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let me = self.store.me();
+        let mut claims = self.claims(now);
+        let mut left = CLAIMS_MAX;
+        for number in 0..SHARDS {
+            let mut shard = self.store.table.number(number);
+            let keys: Vec<Key> = shard.iter().map(|r| r.kept().id().key).collect();
+            for key in keys {
+                if let Some(replica) = shard.get_mut(key) {
+                    self.pay(replica, now, out);
+                }
+                let Some(replica) = shard.get_mut(key).filter(|r| !r.marks.partial) else {
+                    if !self.let_go(&mut shard, key) {
+                        self.orphans.store(true, Ordering::Relaxed);
+                    }
+                    continue;
+                };
+                let has_backup = self.id_of(replica.backup).is_some();
+                let has_primary = replica.primary == me || self.id_of(replica.primary).is_some();
+                let is_mine =
+                    replica.primary == me || !has_primary && (replica.backup == me || !has_backup);
+                let is_orphan = !has_primary || replica.primary == me && !has_backup;
+                if is_mine && is_orphan && (self.has_natives() || !has_primary) {
+                    if left == 0 {
+                        self.orphans.store(true, Ordering::Relaxed);
+                        return self.send_claims(claims, out);
+                    }
+                    left -= 1;
+                    self.claim(replica, &[], now, &mut claims);
+                } else {
+                    self.let_go(&mut shard, key);
+                }
+            }
+        }
+        self.send_claims(claims, out);
+    }
+
+    /// Tells the backups which sessions were used.
+    pub(super) fn tell_backups_of_use(
+        &self,
+        used: Vec<(Key, Timestamp, u32)>,
+        now: Timestamp,
+        out: &mut Outbox,
+    ) {
+        let mut writers = BTreeMap::new();
+        for (key, touched, backup) in used {
+            let writer = writers.entry(backup).or_insert_with(|| self.writer(now));
+            writer.item(&Item::Accessed(key, touched));
+        }
+        for (number, writer) in writers {
+            if let Some(id) = self.id_of(number) {
+                out.tell_one(id, writer);
+            }
+        }
+    }
+
+    pub(super) fn pull_places(&self, stream: &mut Stream, now: Timestamp) -> Option<Vec<u8>> {
+        let me = self.store.me();
+        if stream.shard == SHARDS {
+            return None;
+        }
+        let mut writer = self.writer(now);
+        while stream.shard < SHARDS && writer.len() < CHUNK {
+            let shard = self.store.table.number(stream.shard);
+            for (key, gone) in shard.all_gone() {
+                writer.item(&Item::Gone(key, gone));
+            }
+            for replica in shard.iter().filter(|r| !r.marks.partial) {
+                let key = replica.kept().id().key;
+                match stream.what {
+                    What::Roles(_) if replica.primary != me => continue,
+                    _ => writer.item(&Item::Place(key, replica.place())),
+                }
+                if matches!(stream.what, What::Roles(to) if replica.backup == to) {
+                    replica.tell(Which::All, &mut writer);
+                }
+                stream.sent += 1;
+            }
+            if matches!(stream.what, What::Places) {
+                for (key, place) in &shard.beside.places {
+                    writer.item(&Item::Place(*key, *place));
+                }
+            }
+            stream.shard += 1;
+        }
+        if stream.shard == SHARDS && matches!(stream.what, What::Places) {
+            writer.item(&Item::Complete(stream.sent));
+        }
+        Some(writer.finish())
+    }
+}

@@ -1,0 +1,93 @@
+//! The group of members as the managers of its contexts see it, and what that is made of: a channel, or nobody else.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::peers::{Peer, UniqueId};
+use crate::tribes::channel::{Channel, ChannelStatus, Delivery};
+use crate::tribes::member::{Member, MemberId};
+use crate::tribes::options::SendOptions;
+
+/// Sends messages to members.
+pub trait Group: Send + Sync + 'static {
+    /// This member's id.
+    fn id(&self) -> UniqueId;
+
+    /// The other members.
+    fn members(&self) -> Vec<Peer>;
+
+    /// Sends the same to several members and waits as the options say, at most for `limit`. Comes back with those that may not have
+    /// got it.
+    fn send(
+        &self,
+        to: &[UniqueId],
+        message: &[u8],
+        options: SendOptions,
+        limit: Duration,
+    ) -> impl Future<Output = Vec<UniqueId>> + Send;
+
+    /// Figures of the channel.
+    fn status(&self) -> Option<ChannelStatus>;
+}
+
+impl Group for Channel {
+    fn id(&self) -> UniqueId {
+        self.local().id.0
+    }
+
+    fn members(&self) -> Vec<Peer> {
+        Channel::members(self).iter().map(peer).collect()
+    }
+
+    async fn send(
+        &self,
+        to: &[UniqueId],
+        message: &[u8],
+        options: SendOptions,
+        limit: Duration,
+    ) -> Vec<UniqueId> {
+        let ids: Vec<MemberId> = to.iter().copied().map(MemberId).collect();
+        let deliveries = self.send_all(&ids, message, options, limit).await;
+        // What waits in the queue of a stalled member is told when it recovers, with how much of it was lost.
+        let failed = |delivery: &Delivery| matches!(delivery, Delivery::Failed(_));
+        let failed = to.iter().zip(&deliveries).filter(|(_, d)| failed(d));
+        failed.map(|(id, _)| *id).collect()
+    }
+
+    fn status(&self) -> Option<ChannelStatus> {
+        Some(Channel::status(self))
+    }
+}
+
+/// A member of a channel for the core.
+pub fn peer(member: &Member) -> Peer {
+    Peer::new(member.id.0, member.is_native(), member.alive)
+}
+
+/// No other members: a cluster of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alone(pub UniqueId);
+
+impl Group for Alone {
+    fn id(&self) -> UniqueId {
+        self.0
+    }
+
+    fn members(&self) -> Vec<Peer> {
+        Vec::new()
+    }
+
+    async fn send(
+        &self,
+        to: &[UniqueId],
+        _message: &[u8],
+        _options: SendOptions,
+        _limit: Duration,
+    ) -> Vec<UniqueId> {
+        to.to_vec()
+    }
+
+    fn status(&self) -> Option<ChannelStatus> {
+        None
+    }
+}

@@ -1,0 +1,453 @@
+//! The modes `cluster` and `backup`: sessions of one context on every member, or on two of them, as a [`Manager`]. Tomcat's
+//! `DeltaManager` and `BackupManager`.
+//!
+//! ```text
+//!   requests ──► core: what to tell ──► Outbox ──► group: waits as channelSendOptions says ──► response
+//!   hub ───────► core: what it makes necessary ──► Outbox ──► group, beside
+//! ```
+//!
+//! What is different from sessions in memory: a request may find its session changed or ended by another member at any moment; and
+//! a session that was idle for its interval is refused here, but ended by the member that served it last.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use regex::Regex;
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::core::{ClusterStatus, Core, CoreConfig, NewKey, Outbox, Stream};
+use super::group::{Group, peer};
+use super::hub::Hears;
+use super::message::SessionMessage;
+use super::peers::UniqueId;
+use crate::clock::Clock;
+use crate::manager::{Found, Manager, ManagerError, ManagerStatus, RequestLine};
+use crate::session::{AskedId, Key, Session};
+use crate::tribes::member::Member;
+use crate::tribes::options::SendOptions;
+
+/// How often what changed little is told, and what may be due is looked for.
+const TICK: Duration = Duration::from_millis(500);
+/// How often a starting member looks whether the sessions are there.
+const JOIN_CHECK: Duration = Duration::from_millis(10);
+/// The longest wait for a member to take one message of a transfer.
+const STREAM_LIMIT: Duration = Duration::from_secs(30);
+/// At most so many answers to members are on their way; a member that gets no answer for that is compared with later.
+const ANSWERS_MAX: usize = 256;
+/// A session that was fetched may be dropped again before it is used: it is fetched so many times.
+const FETCHES: usize = 3;
+/// Messages about one session to Tomcats leave one after the other; so many sessions at the same time.
+const LANES: usize = 64;
+
+/// Frames that only our own members get: raw bytes, and they answer when it is applied.
+const NATIVE: SendOptions = SendOptions::BYTE_MESSAGE
+    .with(SendOptions::USE_ACK)
+    .with(SendOptions::SYNC_ACK);
+/// Tomcats answer when it is applied.
+const APPLIED: SendOptions = SendOptions::USE_ACK.with(SendOptions::SYNC_ACK);
+
+/// Settings of a [`ClusterManager`].
+#[derive(Debug, Clone)]
+pub struct ClusterConfig {
+    /// Those of its core.
+    pub core: CoreConfig,
+    /// What the response waits for. Tomcat: `channelSendOptions`.
+    pub send_options: SendOptions,
+    /// The longest wait for the members to answer; then they are not waited for until they do. Tomcat: the sender's `timeout`.
+    pub limit: Duration,
+    /// The longest wait for a session that another member keeps. Tomcat: `rpcTimeout`.
+    pub fetch_limit: Duration,
+    /// Requests whose decoded path matches as a whole tell nothing. Tomcat: the `ReplicationValve`'s `filter`.
+    pub filter: Option<Regex>,
+    /// How often this member looks for sessions that were idle too long.
+    pub sweep_interval: Duration,
+}
+
+/// Sessions on every member. Cloning gives the same manager. Must be made inside a tokio runtime.
+#[derive(Debug)]
+pub struct ClusterManager<G>(Arc<Inner<G>>);
+
+#[derive(Debug)]
+struct Inner<G> {
+    core: Core,
+    group: G,
+    config: ClusterConfig,
+    clock: Clock,
+    runtime: Handle,
+    answers: Arc<Semaphore>,
+    lanes: [Mutex<()>; LANES],
+    unanswered: AtomicU64,
+    /// Something came from another member.
+    arrived: Notify,
+}
+
+/// What the caller waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// As the settings say.
+    Configured,
+    /// Until it was applied.
+    Applied,
+}
+
+impl<G> Clone for ClusterManager<G> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<G: Group> ClusterManager<G> {
+    /// No sessions and no members yet.
+    pub fn new(config: ClusterConfig, group: G, clock: Clock) -> Self {
+        let core = Core::new(config.core.clone(), group.id(), NewKey::default());
+        Self(Arc::new(Inner {
+            core,
+            group,
+            config,
+            clock,
+            runtime: Handle::current(),
+            answers: Arc::new(Semaphore::new(ANSWERS_MAX)),
+            lanes: [const { Mutex::const_new(()) }; LANES],
+            unanswered: AtomicU64::new(0),
+            arrived: Notify::new(),
+        }))
+    }
+
+    /// Learns of the members that were there before this manager listened.
+    pub fn meet(&self) {
+        for member in self.0.group.members() {
+            self.0.core.member_added(member, self.0.clock.now());
+        }
+    }
+
+    /// Whether the request tells the others what it changed.
+    fn tells(&self, request: &RequestLine<'_>) -> bool {
+        let Some(filter) = &self.0.config.filter else {
+            return true;
+        };
+        let path = percent_decode_str(request.path).decode_utf8_lossy();
+        !filter.is_match(&path)
+    }
+}
+
+impl<G: Group> Inner<G> {
+    /// Sends what the core wants to be sent, and waits.
+    async fn deliver(self: &Arc<Self>, out: Outbox, wait: Wait) {
+        if out.is_empty() {
+            return;
+        }
+        let configured = self.config.send_options;
+        let options = match wait {
+            Wait::Configured if configured.is_async() => NATIVE.with(SendOptions::ASYNC),
+            Wait::Configured if configured.ack_after_applied() => NATIVE,
+            Wait::Configured if configured.wants_ack() => {
+                SendOptions::BYTE_MESSAGE.with(SendOptions::USE_ACK)
+            }
+            Wait::Configured => SendOptions::BYTE_MESSAGE,
+            Wait::Applied => NATIVE,
+        };
+        if !out.natives.is_empty() {
+            let natives = self.core.members(true);
+            for message in &out.natives {
+                self.send(&natives, message, options).await;
+            }
+        }
+        for (to, message) in &out.copies {
+            self.send(&[*to], message, options).await;
+        }
+        for owed in &out.owed {
+            let (to, limit) = ([owed.to], self.config.limit);
+            let failed = self.group.send(&to, &owed.message, NATIVE, limit).await;
+            if failed.is_empty() {
+                self.core.repaid(owed.key, owed.version);
+            }
+        }
+        for (to, message) in &out.one {
+            self.send(&[*to], message, NATIVE).await;
+        }
+        let tomcats = match out.tomcats.is_empty() {
+            true => Vec::new(),
+            false => self.core.members(false),
+        };
+        let mut left = out.tomcats.len();
+        for message in &out.tomcats {
+            left -= 1;
+            // The next one must not overtake it.
+            let options = if left > 0 { APPLIED } else { configured };
+            let limit = self.config.limit;
+            self.group.send(&tomcats, message, options, limit).await;
+        }
+        for (to, message) in &out.one_tomcat {
+            self.send(&[*to], message, APPLIED).await;
+        }
+        for (to, stream) in out.streams {
+            let inner = Arc::clone(self);
+            self.runtime
+                .spawn(async move { inner.stream(to, stream).await });
+        }
+    }
+
+    async fn send(&self, to: &[UniqueId], message: &[u8], options: SendOptions) {
+        let failed = self
+            .group
+            .send(to, message, options, self.config.limit)
+            .await;
+        for id in failed {
+            self.core.failed(&id, self.clock.now());
+        }
+    }
+
+    /// Sends many sessions, each message when the one before was taken.
+    async fn stream(&self, to: UniqueId, mut stream: Stream) {
+        let options = if stream.is_for_tomcat() {
+            APPLIED
+        } else {
+            NATIVE
+        };
+        let (mut complete, is_comparison) = (true, stream.is_comparison());
+        while let Some(message) = self.core.pull(&mut stream, self.clock.now()) {
+            let failed = self
+                .group
+                .send(&[to], &message, options, STREAM_LIMIT)
+                .await;
+            if !failed.is_empty() {
+                complete = false;
+                break;
+            }
+        }
+        let now = self.clock.now();
+        self.core.stream_ended(&to, is_comparison, complete, now);
+    }
+
+    /// Gets a session from one of those that keep it; whether it is here now.
+    async fn fetch(&self, key: Key) -> bool {
+        if !self.core.is_backup() {
+            return false;
+        }
+        for holder in self.core.holders(key) {
+            let question = self.core.need(key, self.clock.now());
+            let limit = self.config.fetch_limit;
+            let _ = tokio::time::timeout(limit, async {
+                let mut arrived = pin!(self.arrived.notified());
+                // Before the question, or the answer could be faster.
+                arrived.as_mut().enable();
+                self.send(&[holder], &question, NATIVE).await;
+                while !self.core.holders(key).is_empty() {
+                    arrived.as_mut().await;
+                    arrived.set(self.arrived.notified());
+                    arrived.as_mut().enable();
+                }
+            })
+            .await;
+            if self.core.holders(key).is_empty() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Sends beside: nobody waits, and nothing blocks.
+    fn answer(self: &Arc<Self>, to: &UniqueId, out: Outbox) {
+        if out.is_empty() {
+            return;
+        }
+        match Arc::clone(&self.answers).try_acquire_owned() {
+            Ok(permit) => {
+                let inner = Arc::clone(self);
+                self.runtime.spawn(async move {
+                    inner.deliver(out, Wait::Applied).await;
+                    drop(permit);
+                });
+            }
+            Err(_) => {
+                self.unanswered.fetch_add(1, Ordering::Relaxed);
+                self.core.failed(to, self.clock.now());
+                for (id, stream) in out.streams {
+                    let now = self.clock.now();
+                    self.core
+                        .stream_ended(&id, stream.is_comparison(), false, now);
+                }
+            }
+        }
+    }
+
+    /// A session's messages to Tomcats leave in the order of its changes.
+    async fn lane(&self, key: Key) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        if !self.core.has_tomcats() {
+            return None;
+        }
+        let lane = usize::from(key.as_bytes()[0]) % LANES;
+        Some(self.lanes[lane].lock().await)
+    }
+}
+
+impl<G: Group> Hears for ClusterManager<G> {
+    fn context(&self) -> &str {
+        &self.0.config.core.context
+    }
+
+    fn native(&self, from: &Member, message: &[u8]) -> bool {
+        let (inner, mut out) = (&self.0, Outbox::default());
+        let read = inner
+            .core
+            .receive(&from.id.0, message, inner.clock.now(), &mut out);
+        inner.answer(&from.id.0, out);
+        if inner.core.is_backup() {
+            inner.arrived.notify_waiters();
+        }
+        match read {
+            Ok(is_whole) => is_whole,
+            Err(error) => {
+                tracing::warn!(member = %from.id, %error, "a message is dropped");
+                false
+            }
+        }
+    }
+
+    fn tomcat(&self, from: &Member, message: SessionMessage) {
+        let (inner, mut out) = (&self.0, Outbox::default());
+        let now = inner.clock.now();
+        inner
+            .core
+            .receive_tomcat(&from.id.0, message, now, &mut out);
+        inner.answer(&from.id.0, out);
+    }
+
+    fn added(&self, member: &Member) {
+        let inner = &self.0;
+        inner.core.member_added(peer(member), inner.clock.now());
+    }
+
+    fn removed(&self, member: &Member) {
+        let (inner, mut out) = (&self.0, Outbox::default());
+        let now = inner.clock.now();
+        inner.core.member_removed(&member.id.0, now, &mut out);
+        inner.answer(&member.id.0, out);
+    }
+
+    fn lost(&self, member: &Member) {
+        let inner = &self.0;
+        inner.core.failed(&member.id.0, inner.clock.now());
+    }
+}
+
+impl<G: Group> Manager for ClusterManager<G> {
+    const READS_REQUESTS: bool = true;
+
+    async fn create(&self, now: crate::session::Timestamp) -> Result<Session, ManagerError> {
+        self.0.core.create(now)
+    }
+
+    async fn find(
+        &self,
+        asked: &AskedId<'_>,
+        _request: &RequestLine<'_>,
+        now: crate::session::Timestamp,
+    ) -> Result<Option<Found>, ManagerError> {
+        let mut out = Outbox::default();
+        let _lane = self.0.lane(asked.key).await;
+        let mut found = self.0.core.find(asked, now, &mut out);
+        for _ in 0..FETCHES {
+            if found.is_some() || !self.0.fetch(asked.key).await {
+                break;
+            }
+            found = self.0.core.find(asked, now, &mut out);
+        }
+        self.0.deliver(out, Wait::Applied).await;
+        Ok(found.map(|(session, source)| Found { session, source }))
+    }
+
+    /// The others know the new id when this ends, whatever the settings say: the client will have it.
+    async fn change_id(
+        &self,
+        session: &Session,
+        now: crate::session::Timestamp,
+    ) -> Result<(), ManagerError> {
+        let mut out = Outbox::default();
+        let _lane = self.0.lane(session.id().key).await;
+        let changed = self.0.core.change_id(session, now, &mut out);
+        self.0.deliver(out, Wait::Applied).await;
+        Ok(changed?)
+    }
+
+    async fn commit(
+        &self,
+        session: &Session,
+        request: &RequestLine<'_>,
+        now: crate::session::Timestamp,
+    ) -> Result<(), ManagerError> {
+        let mut out = Outbox::default();
+        let _lane = self.0.lane(session.id().key).await;
+        let tells = self.tells(request);
+        self.0.core.commit(session, tells, now, &mut out);
+        self.0.deliver(out, Wait::Configured).await;
+        Ok(())
+    }
+
+    async fn remove(&self, session: &Session) -> Result<(), ManagerError> {
+        let mut out = Outbox::default();
+        let _lane = self.0.lane(session.id().key).await;
+        self.0.core.remove(session, self.0.clock.now(), &mut out);
+        self.0.deliver(out, Wait::Configured).await;
+        Ok(())
+    }
+
+    /// Waits for the sessions of the others.
+    async fn start(&self) {
+        let mut out = Outbox::default();
+        self.0.core.start(self.0.clock.now(), &mut out);
+        self.0.deliver(out, Wait::Applied).await;
+        while !self.0.core.is_joined() {
+            tokio::time::sleep(JOIN_CHECK).await;
+        }
+    }
+
+    async fn run(&self, shutdown: CancellationToken, clock: Clock) {
+        let inner = &self.0;
+        let ticks = async {
+            loop {
+                tokio::time::sleep(TICK).await;
+                let mut out = Outbox::default();
+                inner.core.tick(clock.now(), &mut out);
+                inner.deliver(out, Wait::Applied).await;
+            }
+        };
+        let sweeps = async {
+            loop {
+                tokio::time::sleep(inner.config.sweep_interval).await;
+                let mut out = Outbox::default();
+                let ended = inner.core.sweep(clock.now(), &mut out);
+                if ended > 0 {
+                    tracing::info!(ended, "idle sessions expired");
+                }
+                inner.deliver(out, Wait::Applied).await;
+            }
+        };
+        let both = async { tokio::join!(ticks, sweeps) };
+        shutdown.run_until_cancelled(both).await;
+        let mut out = Outbox::default();
+        if inner.config.core.expire_sessions_on_shutdown {
+            inner.core.end_all(clock.now(), &mut out);
+        } else {
+            inner.core.tick(clock.now(), &mut out);
+        }
+        inner.deliver(out, Wait::Applied).await;
+    }
+
+    fn status(&self) -> ManagerStatus {
+        let inner = &self.0;
+        ManagerStatus {
+            cluster: Some(ClusterStatus {
+                unanswered: inner.unanswered.load(Ordering::Relaxed),
+                channel: inner.group.status(),
+                ..inner.core.cluster_status()
+            }),
+            ..inner.core.status()
+        }
+    }
+}
