@@ -36,9 +36,9 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use self::link::Call;
+use self::link::{Asks, Call};
 use self::memcache_crate::MetaClient;
 use super::protocol::{Answer, Command, Verb, World};
 use super::settings::{MemcachedProtocol, MsmSettings, Secret};
@@ -169,8 +169,8 @@ impl Client {
         }))
     }
 
-    /// This thread's queue for a node.
-    fn queue(&self, node: usize) -> mpsc::Sender<Call> {
+    /// Puts commands into this thread's queue for a node; whether there was room.
+    fn send(&self, node: usize, call: Call) -> bool {
         QUEUES.with_borrow_mut(|queues| {
             let queue = queues
                 .entry((self.0.number, node))
@@ -179,7 +179,7 @@ impl Client {
             if queue.is_closed() {
                 *queue = link::open(&self.0.peers[node]);
             }
-            queue.clone()
+            queue.try_send(call).is_ok()
         })
     }
 
@@ -199,14 +199,12 @@ impl World for Client {
         let end = Instant::now() + Duration::from_millis(limit.into());
         let (sender, answered) = oneshot::channel();
         self.0.peers[node].commands.fetch_add(1, Ordering::Relaxed);
-        let sent = self.queue(node).try_send(Call::One(command, sender));
-        let answer = match sent {
-            Ok(()) => timeout_at(end, answered).await,
-            Err(_) => Ok(Ok(Answer::Failed)),
+        let asks = Asks::One(command, sender);
+        let answer = match self.send(node, Call { asks, end }) {
+            // An error: the connection broke, or it took too long.
+            true => answered.await.unwrap_or(Answer::Failed),
+            false => Answer::Failed,
         };
-        // The connection broke, or it took too long.
-        let answer = answer.ok().and_then(Result::ok);
-        let answer = answer.unwrap_or(Answer::Failed);
         self.count_failed(node, std::slice::from_ref(&answer));
         answer
     }
@@ -218,12 +216,11 @@ impl World for Client {
         while !commands.is_empty() {
             let rest = commands.split_off(commands.len().min(BATCH_MAX));
             let (sender, answered) = oneshot::channel();
-            let sent = std::mem::replace(&mut commands, rest);
-            let sent = self.queue(node).try_send(Call::Batch(sent, sender));
-            let Ok(Ok(more)) = (match sent {
-                Ok(()) => timeout_at(end, answered).await,
-                Err(_) => break,
-            }) else {
+            let asks = Asks::Batch(std::mem::replace(&mut commands, rest), sender);
+            if !self.send(node, Call { asks, end }) {
+                break;
+            }
+            let Ok(more) = answered.await else {
                 break;
             };
             if answers.is_empty() {

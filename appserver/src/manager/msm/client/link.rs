@@ -2,14 +2,16 @@
 //! the node who comes, and opens it again when it breaks.
 
 use std::collections::VecDeque;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::WriteHalf;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::binary::{self, Login};
 use super::codec::{Asked, Codec};
@@ -34,16 +36,38 @@ const UNDER_WAY_MAX: usize = 1024;
 /// Bytes that are written at once when many commands wait; a single larger one is written whole.
 const WRITE_MAX: usize = 64 << 10;
 
-/// Commands on their way, and who waits. Whoever is dropped without an answer gets none.
-pub(super) enum Call {
+/// So much room there is for answers before each read.
+const READ_MIN: usize = 16 << 10;
+
+/// Commands on their way, and how long somebody waits. Whoever is dropped without an answer gets none.
+pub(super) struct Call {
+    pub(super) asks: Asks,
+    /// Nobody waits for the answer any longer than this.
+    pub(super) end: Instant,
+}
+
+/// Commands, and who waits for their answers.
+pub(super) enum Asks {
     One(Command, oneshot::Sender<Answer>),
     Batch(Vec<Command>, oneshot::Sender<Vec<Answer>>),
+}
+
+impl Call {
+    /// Whether nobody waits for it any more.
+    fn is_over(&self, now: Instant) -> bool {
+        self.end <= now
+            || match &self.asks {
+                Asks::One(_, waiter) => waiter.is_closed(),
+                Asks::Batch(_, waiter) => waiter.is_closed(),
+            }
+    }
 }
 
 /// A command that was written.
 struct UnderWay {
     asked: Asked,
     since: Instant,
+    end: Instant,
     waiter: Waiter,
 }
 
@@ -54,6 +78,72 @@ enum Waiter {
     Later,
     /// Who waits for a batch, of which this is the last.
     Batch(oneshot::Sender<Vec<Answer>>),
+    /// Nobody any more; of a batch this is the last.
+    Gone,
+}
+
+/// One timer for everything that waits on a connection. A timer per command would cost a system call each.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    at: Option<Instant>,
+}
+
+impl Alarm {
+    fn new() -> Self {
+        Self {
+            sleep: Box::pin(sleep_until(Instant::now())),
+            at: None,
+        }
+    }
+
+    /// Rings at this time, or before.
+    fn set(&mut self, when: Instant) {
+        if self.at.is_none_or(|at| when < at) {
+            self.sleep.as_mut().reset(when);
+            self.at = Some(when);
+        }
+    }
+
+    /// Ends when it rings; never, when it is not set.
+    async fn rings(&mut self) {
+        if self.at.is_none() {
+            std::future::pending::<()>().await;
+        }
+        self.sleep.as_mut().await;
+        self.at = None;
+    }
+}
+
+/// Calls that are not written yet, in their order.
+struct Waiting {
+    queue: mpsc::Receiver<Call>,
+    calls: VecDeque<Call>,
+    alarm: Alarm,
+    /// Nobody can put anything into the queue any more.
+    ended: bool,
+}
+
+impl Waiting {
+    /// Takes what is in the queue. Calls for which there is no room are dropped.
+    fn take(&mut self, first: Option<Call>) {
+        self.ended = first.is_none();
+        let mut next = first;
+        while let Some(call) = next {
+            if self.calls.len() < QUEUE_MAX {
+                self.alarm.set(call.end);
+                self.calls.push_back(call);
+            }
+            next = self.queue.try_recv().ok();
+        }
+    }
+
+    /// Drops the calls that nobody waits for any more.
+    fn expire(&mut self, now: Instant) {
+        self.calls.retain(|call| !call.is_over(now));
+        if let Some(next) = self.calls.iter().map(|call| call.end).min() {
+            self.alarm.set(next);
+        }
+    }
 }
 
 /// A queue for a connection that is opened now.
@@ -64,15 +154,21 @@ pub(super) fn open(peer: &Arc<Peer>) -> mpsc::Sender<Call> {
 }
 
 /// Serves the queue until nobody can put anything into it any more.
-async fn keep(peer: Arc<Peer>, mut queue: mpsc::Receiver<Call>) {
+async fn keep(peer: Arc<Peer>, queue: mpsc::Receiver<Call>) {
     let mut pause = PAUSE_MIN;
+    let mut waiting = Waiting {
+        queue,
+        calls: VecDeque::new(),
+        alarm: Alarm::new(),
+        ended: false,
+    };
     loop {
-        match timeout(CONNECT_MAX, connect(&peer)).await {
+        match timeout(CONNECT_MAX, connect_for(&peer, &mut waiting)).await {
             Ok(Ok(stream)) => {
                 pause = PAUSE_MIN;
                 tracing::debug!(node = peer.id, "connected");
                 peer.connections.fetch_add(1, Ordering::Relaxed);
-                let ended = Talk::new(&peer).run(stream, &mut queue).await;
+                let ended = Talk::new(&peer).run(stream, &mut waiting).await;
                 peer.connections.fetch_sub(1, Ordering::Relaxed);
                 match ended {
                     Ok(()) => return,
@@ -84,10 +180,23 @@ async fn keep(peer: Arc<Peer>, mut queue: mpsc::Receiver<Call>) {
             Ok(Err(error)) => tracing::warn!(node = peer.id, error, "store node not reached"),
             Err(_) => tracing::warn!(node = peer.id, "store node not reached in time"),
         }
-        if !refuse(&mut queue, pause).await {
+        waiting.calls.clear();
+        if !refuse(&mut waiting.queue, pause).await {
             return;
         }
         pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// A connection that takes commands; meanwhile those that come wait, each as long as it may.
+async fn connect_for(peer: &Peer, waiting: &mut Waiting) -> Result<TcpStream, String> {
+    let mut connecting = pin!(connect(peer));
+    loop {
+        tokio::select! {
+            connected = &mut connecting => return connected,
+            call = waiting.queue.recv(), if !waiting.ended => waiting.take(call),
+            () = waiting.alarm.rings() => waiting.expire(Instant::now()),
+        }
     }
 }
 
@@ -157,19 +266,12 @@ impl Talk {
 
     /// Commands out and answers in, until the connection breaks (an error that says how) or the queue ends. Whoever waits for
     /// an answer then sees that it will not come.
-    async fn run(
-        mut self,
-        mut stream: TcpStream,
-        queue: &mut mpsc::Receiver<Call>,
-    ) -> Result<(), String> {
+    async fn run(mut self, mut stream: TcpStream, waiting: &mut Waiting) -> Result<(), String> {
         let lost = |error: std::io::Error| error.to_string();
         let (mut reader, mut writer) = stream.split();
-        let mut ended = false;
-        while !ended || !self.under_way.is_empty() {
-            let oldest = self
-                .under_way
-                .front()
-                .map(|first| first.since + SILENCE_MAX);
+        self.send_all(waiting, &writer);
+        while !waiting.ended || !self.under_way.is_empty() || !waiting.calls.is_empty() {
+            self.input.reserve(READ_MIN);
             tokio::select! {
                 read = reader.read_buf(&mut self.input) => {
                     if read.map_err(lost)? == 0 {
@@ -180,25 +282,14 @@ impl Talk {
                 wrote = writer.write(&self.output[self.written..]), if self.written < self.output.len() => {
                     self.wrote(wrote.map_err(lost)?);
                 }
-                call = queue.recv(), if self.has_room() && !ended => {
-                    let Some(first) = call else {
-                        ended = true;
-                        continue;
-                    };
-                    let mut next = Some(first);
-                    while let Some(call) = next {
-                        self.send(call);
-                        next = if self.has_room() { queue.try_recv().ok() } else { None };
-                    }
-                    // Most of the time the socket takes it at once, which saves a turn.
-                    if let Ok(count) = writer.try_write(&self.output[self.written..]) {
-                        self.wrote(count);
-                    }
-                }
-                () = sleep_until(oldest.unwrap_or_else(Instant::now)), if oldest.is_some() => {
-                    return Err(format!("no answer for {} seconds", SILENCE_MAX.as_secs()));
+                call = waiting.queue.recv(), if !waiting.ended => waiting.take(call),
+                () = waiting.alarm.rings() => {
+                    let now = Instant::now();
+                    self.expire(now, &mut waiting.alarm)?;
+                    waiting.expire(now);
                 }
             }
+            self.send_all(waiting, &writer);
         }
         Ok(())
     }
@@ -216,22 +307,40 @@ impl Talk {
         }
     }
 
-    fn send(&mut self, call: Call) {
+    /// Writes calls that wait, as long as there is room.
+    fn send_all(&mut self, waiting: &mut Waiting, writer: &WriteHalf<'_>) {
+        if waiting.calls.is_empty() {
+            return;
+        }
         let since = Instant::now();
+        while self.has_room()
+            && let Some(call) = waiting.calls.pop_front()
+        {
+            // What was never sent cannot be done late.
+            if !call.is_over(since) {
+                waiting.alarm.set(call.end.min(since + SILENCE_MAX));
+                self.send(call, since);
+            }
+        }
+        // Most of the time the socket takes it at once, which saves a turn.
+        if let Ok(count) = writer.try_write(&self.output[self.written..]) {
+            self.wrote(count);
+        }
+    }
+
+    fn send(&mut self, Call { asks, end }: Call, since: Instant) {
         let mut put = |command, waiter| {
             let asked = self.codec.encode(command, &mut self.output);
             self.under_way.push_back(UnderWay {
                 asked,
                 since,
+                end,
                 waiter,
             });
         };
-        match call {
-            // They waited too long in the queue. What was never sent cannot be done late.
-            Call::One(_, waiter) if waiter.is_closed() => {}
-            Call::Batch(_, waiter) if waiter.is_closed() => {}
-            Call::One(command, waiter) => put(command, Waiter::One(waiter)),
-            Call::Batch(mut commands, waiter) => {
+        match asks {
+            Asks::One(command, waiter) => put(command, Waiter::One(waiter)),
+            Asks::Batch(mut commands, waiter) => {
                 let last = commands.pop();
                 for command in commands {
                     put(command, Waiter::Later);
@@ -241,6 +350,25 @@ impl Talk {
                 }
             }
         }
+    }
+
+    /// Tells those whose time is over, which dropping does. Their answers may still come, and are passed over then.
+    fn expire(&mut self, now: Instant, alarm: &mut Alarm) -> Result<(), String> {
+        let oldest = self.under_way.front().map(|first| first.since);
+        if let Some(silent) = oldest.map(|since| since + SILENCE_MAX) {
+            if silent <= now {
+                return Err(format!("no answer for {} seconds", SILENCE_MAX.as_secs()));
+            }
+            alarm.set(silent);
+        }
+        for sent in &mut self.under_way {
+            match sent.waiter {
+                Waiter::Later | Waiter::Gone => {}
+                _ if sent.end <= now => sent.waiter = Waiter::Gone,
+                _ => alarm.set(sent.end),
+            }
+        }
+        Ok(())
     }
 
     /// Gives out the answers that are complete.
@@ -263,6 +391,7 @@ impl Talk {
                     self.batch.push(answer);
                     drop(waiter.send(std::mem::take(&mut self.batch)));
                 }
+                Some(Waiter::Gone) => self.batch.clear(),
                 None => {}
             }
         }
