@@ -154,7 +154,7 @@ pub fn fates(history: &History, mark: &str) -> Fates {
 
 /// What names the session in an ID: without the store node and the route behind it, which change when another node takes
 /// the session over.
-fn random_part(id: &str) -> &str {
+pub(crate) fn random_part(id: &str) -> &str {
     const DIGITS: usize = 32;
     match id.split_at_checked(DIGITS) {
         Some((part, rest))

@@ -6,6 +6,7 @@
 //!   browsers       ▼
 //!  client.rs ──► stage.rs ── process.rs ── leash ─► proxy, TomcatA, TomcatB, n1, n2
 //!      │           │ kill, restart, add             (real processes; none outlives the lab)
+//!      │           ├─ tap.rs   between servers and store nodes: heard, cut, healed
 //!      ▼           ▼
 //!   history.rs   what was asked, who answered, what came back, what happened to the nodes
 //!      │
@@ -34,5 +35,6 @@ pub mod report;
 pub mod scenario;
 pub mod stage;
 pub mod store;
+pub mod tap;
 pub mod topology;
 pub mod wait;

@@ -215,8 +215,9 @@ async fn own_stage(
         lab: std::env::current_exe()
             .map_err(|e| Failure::environment("cannot find the lab's own program", e))?,
         folder: folder.to_owned(),
+        recorder: None,
     };
-    let (stage, _events) = Stage::on_free_ports(mode, store, setting).await?;
+    let (stage, _events) = Stage::on_free_ports(mode, store, setting, |_| {}).await?;
     let proxy = stage.topology().proxy().map(|node| node.place.listen);
     let proxy = proxy.ok_or_else(|| Failure::Failed("the stage has no proxy".to_owned()))?;
     Ok((Site::of_stage(proxy), stage))

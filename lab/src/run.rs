@@ -298,10 +298,13 @@ async fn play(
             let setting = stage::Setting {
                 lab: lab.clone(),
                 folder: folder.to_owned(),
+                recorder: Some(recorder.clone()),
             };
-            let (stage, _events) = Stage::on_free_ports(about.mode, *store, setting)
-                .await
-                .map_err(failed)?;
+            let (stage, _events) = Stage::on_free_ports(about.mode, *store, setting, |topology| {
+                scenario.arrange(topology)
+            })
+            .await
+            .map_err(failed)?;
             for node in stage.topology().appservers() {
                 recorder.node(&node.name, Change::Up);
             }

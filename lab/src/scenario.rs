@@ -18,6 +18,7 @@ pub mod set_cookie;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
+use std::time::Duration;
 
 use program::Failure;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ use crate::client::{Browser, Site};
 use crate::history::{Change, History, Recorder, Request};
 use crate::mode::Mode;
 use crate::stage::Stage;
+use crate::tap::Link;
+use crate::topology::Topology;
 
 /// What became of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +114,9 @@ pub trait Scenario {
     /// What it is about.
     fn about(&self) -> About;
 
+    /// Changes the topology of its stage before anything starts: a behaviour to compare with, taps, other settings.
+    fn arrange(&self, _topology: &mut Topology) {}
+
     /// Does things. Must not fail because of what browsers see: that is recorded and judged.
     fn play<'a>(&'a self, play: &'a mut Play) -> Playing<'a>;
 
@@ -139,6 +145,22 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
     for mode in [Mode::Msm, Mode::MsmSticky] {
         all.push(survives(mode, msm::Fault::Server));
         all.push(survives(mode, msm::Fault::Store));
+    }
+    for step in [msm::wire::Step::First, msm::wire::Step::Second] {
+        for stock in [false, true] {
+            all.push(Box::new(msm::wire::Commands { step, stock }));
+        }
+    }
+    all.push(Box::new(msm::failover::FailoverNode));
+    use msm::settings::{Behaves, Setting};
+    for setting in [
+        Setting::LockingMode,
+        Setting::IgnoredUris,
+        Setting::SyncBackup,
+    ] {
+        for stock in [false, true] {
+            all.push(Box::new(Behaves { setting, stock }));
+        }
     }
     for mode in Mode::ALL {
         all.push(Box::new(no_fault::NoFault { mode }));
@@ -250,6 +272,34 @@ impl Play {
             self.recorder.node(node, change);
         }
         Ok(())
+    }
+
+    /// Waits until nothing has been recorded for a while: what a server does after its response is over then.
+    pub async fn settle(&self) {
+        const QUIET: Duration = Duration::from_millis(150);
+        // A stage that is never quiet is judged as it is.
+        const TURNS_MAX: usize = 20;
+        for _ in 0..TURNS_MAX {
+            let before = self.recorder.len();
+            tokio::time::sleep(QUIET).await;
+            if self.recorder.len() == before {
+                return;
+            }
+        }
+    }
+
+    /// Cuts or heals the link from each of these servers to a store node.
+    pub fn set_links(&mut self, servers: &[String], node: &str, link: Link) -> Result<(), Failure> {
+        let stage = self.stage()?;
+        servers
+            .iter()
+            .try_for_each(|server| stage.set_link(server, node, link))
+    }
+
+    /// The names of the store nodes, n1 first.
+    pub fn stores(&mut self) -> Result<Vec<String>, Failure> {
+        let topology = self.stage()?.topology();
+        Ok(topology.stores().map(|node| node.name.clone()).collect())
     }
 
     /// The play is over; the stage, where there is one, is to be stopped.

@@ -2,6 +2,7 @@
 
 pub mod folder;
 pub mod holder;
+mod scribe;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,9 +12,11 @@ use std::time::Duration;
 use program::Failure;
 use tokio::sync::mpsc;
 
+use crate::history::Recorder;
 use crate::mode::Mode;
 use crate::process::{Child, Ended, Start};
 use crate::store::Store;
+use crate::tap::{Link, Tap};
 use crate::topology::{Kind, Node, Topology};
 use crate::wait::Question;
 
@@ -66,6 +69,8 @@ pub struct Setting {
     pub lab: PathBuf,
     /// Where settings files and logs go; must exist.
     pub folder: PathBuf,
+    /// Where taps tell what they hear; a stage without taps needs none.
+    pub recorder: Option<Recorder>,
 }
 
 /// A running topology. Dropping it kills its nodes.
@@ -74,6 +79,7 @@ pub struct Stage {
     topology: Topology,
     setting: Setting,
     children: BTreeMap<String, Child>,
+    taps: BTreeMap<(String, String), Tap>,
     events: mpsc::Sender<Event>,
 }
 
@@ -88,8 +94,10 @@ impl Stage {
             topology,
             setting,
             children: BTreeMap::new(),
+            taps: BTreeMap::new(),
             events,
         };
+        stage.open_taps().await?;
         stage.write_files()?;
         // All at once: the programs bear any order, and together they are ready sooner.
         let nodes = stage.topology.nodes.clone();
@@ -103,16 +111,19 @@ impl Stage {
         Ok((stage, receiver))
     }
 
-    /// A stage of its own for one scenario, on ports that are free; with store nodes if a `store` is asked for.
+    /// A stage of its own for one scenario, on ports that are free; with store nodes if a `store` is asked for. `arrange`
+    /// may change the topology before anything starts.
     pub async fn on_free_ports(
         mode: Mode,
         store: Option<Store>,
         setting: Setting,
+        arrange: impl Fn(&mut Topology),
     ) -> Result<(Self, mpsc::Receiver<Event>), Failure> {
         let mut last = None;
         for _ in 0..TRIES_ON_FREE_PORTS {
-            let topology = Topology::on_free_ports(mode, store)
+            let mut topology = Topology::on_free_ports(mode, store)
                 .map_err(|e| Failure::environment("cannot find free ports on 127.0.0.1", e))?;
+            arrange(&mut topology);
             match Self::start(topology, setting.clone()).await {
                 Ok(stage) => return Ok(stage),
                 Err(failure) => last = Some(failure),
@@ -169,6 +180,7 @@ impl Stage {
             .topology
             .add_appserver()
             .map_err(|e| Failure::environment("cannot find a free port on 127.0.0.1", e))?;
+        self.open_taps().await?;
         self.write_files()?;
         self.start_again(&name).await?;
         for node in self.topology.nodes.iter().filter(|n| n.kind == Kind::Proxy) {
@@ -177,6 +189,40 @@ impl Stage {
                 .map_err(|e| Failure::environment("cannot tell the proxy to reload", e))?;
         }
         Ok(name)
+    }
+
+    /// Cuts or heals the link from an application server to a store node.
+    pub fn set_link(&self, server: &str, node: &str, link: Link) -> Result<(), Failure> {
+        let tap = self.taps.get(&(server.to_owned(), node.to_owned()));
+        let tap = tap.ok_or_else(|| {
+            Failure::Failed(format!("there is no tap between {server} and {node}"))
+        })?;
+        tap.set(link);
+        Ok(())
+    }
+
+    /// A tap in every link that is to have one and has none.
+    async fn open_taps(&mut self) -> Result<(), Failure> {
+        if !self.topology.tapped {
+            return Ok(());
+        }
+        let stores: Vec<Node> = self.topology.stores().cloned().collect();
+        let servers: Vec<Node> = self.topology.appservers().cloned().collect();
+        for (server, store) in servers
+            .iter()
+            .flat_map(|server| stores.iter().map(move |store| (server, store)))
+        {
+            let link = (server.name.clone(), store.name.clone());
+            if self.taps.contains_key(&link) {
+                continue;
+            }
+            let ears = scribe::ears(self.setting.recorder.clone(), &server.name, &store.name);
+            let tap = Tap::open(store.place.listen, ears).await;
+            let tap = tap.map_err(|e| Failure::environment("cannot open a tap on 127.0.0.1", e))?;
+            self.topology.links.insert(link.clone(), tap.address());
+            self.taps.insert(link, tap);
+        }
+        Ok(())
     }
 
     /// Stops everything gracefully, front to back: the proxy finishes what runs before the servers behind it go.

@@ -3,6 +3,7 @@
 //! A node's [`Kind`] decides its program and the words of its file; to put another box in a node's place (a real
 //! memcached, a real Tomcat) is to add a kind.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::io;
@@ -119,6 +120,14 @@ pub struct Topology {
     /// What the proxy signs its sticky cookie with.
     #[serde(skip)]
     pub sticky_key: String,
+    /// Attributes of `[msm]`, each with its value as TOML has it, beside the nodes' addresses.
+    #[serde(skip)]
+    pub msm: BTreeMap<&'static str, String>,
+    /// Whether each link from an application server to a store node goes through a tap.
+    pub tapped: bool,
+    /// Where the tap of a link listens: (server, store node).
+    #[serde(skip)]
+    pub links: BTreeMap<(String, String), SocketAddr>,
     /// The nodes.
     pub nodes: Vec<Node>,
 }
@@ -136,6 +145,9 @@ impl Topology {
             log: "info".to_owned(),
             access_log: true,
             sticky_key: new_key(),
+            msm: patient_msm(),
+            tapped: false,
+            links: BTreeMap::new(),
             nodes: vec![
                 Node::new("n1", store.kind(), n1),
                 Node::new("n2", store.kind(), n2),
@@ -165,6 +177,9 @@ impl Topology {
             log: "info".to_owned(),
             access_log: false,
             sticky_key: new_key(),
+            msm: patient_msm(),
+            tapped: false,
+            links: BTreeMap::new(),
             nodes,
         })
     }
@@ -199,14 +214,20 @@ impl Topology {
         self.nodes.iter().find(|node| node.kind == Kind::Proxy)
     }
 
-    /// The store nodes as the application servers are told of them: `n1:127.0.0.1:11211,n2:127.0.0.1:11212`.
-    fn stores(&self) -> String {
+    /// The store nodes, n1 first.
+    pub fn stores(&self) -> impl Iterator<Item = &Node> {
         let is_store = |node: &&Node| matches!(node.kind, Kind::Sessiond | Kind::Memcached);
-        let stores = self.nodes.iter().filter(is_store);
-        let named: Vec<String> = stores
-            .map(|node| format!("{}:{}", node.name, node.place.listen))
-            .collect();
-        named.join(",")
+        self.nodes.iter().filter(is_store)
+    }
+
+    /// The store nodes as this application server is told of them: `n1:127.0.0.1:11211,n2:127.0.0.1:11212`.
+    fn stores_for(&self, server: &Node) -> String {
+        let named = self.stores().map(|node| {
+            let link = (server.name.clone(), node.name.clone());
+            let address = self.links.get(&link).unwrap_or(&node.place.listen);
+            format!("{}:{address}", node.name)
+        });
+        named.collect::<Vec<_>>().join(",")
     }
 
     /// The settings file of a node; `None` for one that has everything on its command line.
@@ -267,14 +288,21 @@ impl Topology {
             self.mode
         );
         if self.mode.stores() {
-            // A busy machine is not a dead node; the 0.1 seconds of the default are soon over on one that compiles, say.
             let _ = writeln!(
                 file,
-                "[msm]\nmemcachedNodes = \"{}\"\nsessionBackupTimeout = 1000",
-                self.stores()
+                "[msm]\nmemcachedNodes = \"{}\"",
+                self.stores_for(node)
             );
+            for (attribute, value) in &self.msm {
+                let _ = writeln!(file, "{attribute} = {value}");
+            }
         }
     }
+}
+
+/// A busy machine is not a dead node; the 0.1 seconds of msm's default are soon over on one that compiles, say.
+fn patient_msm() -> BTreeMap<&'static str, String> {
+    BTreeMap::from([("sessionBackupTimeout", "1000".to_owned())])
 }
 
 /// A key for this stage, 32 hexadecimal digits. It binds browsers of a lab and guards nothing.

@@ -260,7 +260,14 @@ async fn up(config: Config) -> Result<ExitCode, Failure> {
     note(&format!("lab: starting {} nodes …\n", topology.nodes.len()));
     let lab = std::env::current_exe()
         .map_err(|e| Failure::environment("cannot find the lab's own program", e))?;
-    let start = Stage::start(topology, stage::Setting { lab, folder });
+    let start = Stage::start(
+        topology,
+        stage::Setting {
+            lab,
+            folder,
+            recorder: None,
+        },
+    );
     let (mut stage, mut events) = tokio::select! {
         started = start => started?,
         request = signals.stop() => return Ok(exit_code(request)),

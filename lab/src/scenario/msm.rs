@@ -1,5 +1,9 @@
 //! C16, C19 and the rows of the modes whose sessions outlive their server, because store nodes have them.
 
+pub mod failover;
+pub mod settings;
+pub mod wire;
+
 use std::time::Duration;
 
 use program::Failure;
@@ -9,7 +13,7 @@ use super::{About, Finding, Play, Playing, Scenario, Verdict, many, of, sequence
 use crate::check::{alternation, fates, session_ids};
 use crate::history::{Ask, History, Request};
 use crate::mode::Mode;
-use crate::topology::Kind;
+use crate::topology::{Kind, Topology};
 
 /// How often the browser of C16 asks.
 const REQUESTS: usize = 12;
@@ -22,7 +26,15 @@ const BROKEN: &str = "broken";
 
 /// An application server believes for one second that a store node is as it was; whoever asks for a session in that
 /// second may lose it, as with memcached-session-manager.
-const NOTICED: Duration = Duration::from_millis(1500);
+pub(super) const NOTICED: Duration = Duration::from_millis(1500);
+
+/// With `stock` the servers of the stage do as memcached-session-manager does, command for command; otherwise as they do
+/// when nobody says anything.
+pub(super) fn choose_behaviour(topology: &mut Topology, stock: bool) {
+    if stock {
+        topology.msm.insert("behaviour", "\"msm\"".to_owned());
+    }
+}
 
 /// C16: every server serves a session, whose ID names its store node.
 #[derive(Debug)]
