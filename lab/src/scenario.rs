@@ -139,29 +139,8 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
             mode: Mode::SessionSticky,
         }),
         Box::new(set_cookie::SetCookie),
-        Box::new(msm::SharedId),
     ];
-    let survives = |mode, fault| Box::new(msm::Survives { mode, fault });
-    for mode in [Mode::Msm, Mode::MsmSticky] {
-        all.push(survives(mode, msm::Fault::Server));
-        all.push(survives(mode, msm::Fault::Store));
-    }
-    for step in [msm::wire::Step::First, msm::wire::Step::Second] {
-        for stock in [false, true] {
-            all.push(Box::new(msm::wire::Commands { step, stock }));
-        }
-    }
-    all.push(Box::new(msm::failover::FailoverNode));
-    use msm::settings::{Behaves, Setting};
-    for setting in [
-        Setting::LockingMode,
-        Setting::IgnoredUris,
-        Setting::SyncBackup,
-    ] {
-        for stock in [false, true] {
-            all.push(Box::new(Behaves { setting, stock }));
-        }
-    }
+    all.extend(msm::claims());
     for mode in Mode::ALL {
         all.push(Box::new(no_fault::NoFault { mode }));
     }
@@ -169,20 +148,11 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
     for mode in Mode::IN_ONE_SERVER {
         all.push(Box::new(restart::RollingRestart { mode }));
     }
-    for mode in [Mode::Msm, Mode::MsmSticky] {
-        all.push(survives(mode, msm::Fault::EveryServer));
-    }
-    for mode in [
-        Mode::IpHash,
-        Mode::SessionSticky,
-        Mode::Msm,
-        Mode::MsmSticky,
-    ] {
-        all.push(Box::new(grow::AddNode { mode }));
-    }
     for mode in [Mode::IpHash, Mode::SessionSticky] {
+        all.push(Box::new(grow::AddNode { mode }));
         all.push(Box::new(restart::RestartProxy { mode }));
     }
+    all.extend(msm::rows());
     all
 }
 

@@ -1,6 +1,8 @@
 //! C16, C19 and the rows of the modes whose sessions outlive their server, because store nodes have them.
 
 pub mod failover;
+pub mod faults;
+pub mod memory;
 pub mod settings;
 pub mod wire;
 
@@ -27,6 +29,72 @@ const BROKEN: &str = "broken";
 /// An application server believes for one second that a store node is as it was; whoever asks for a session in that
 /// second may lose it, as with memcached-session-manager.
 pub(super) const NOTICED: Duration = Duration::from_millis(1500);
+
+/// The claims, in their order.
+pub fn claims() -> Vec<Box<dyn Scenario>> {
+    use settings::{Behaves, Setting};
+    use wire::{Commands, Step};
+    let mut all: Vec<Box<dyn Scenario>> = vec![Box::new(SharedId)];
+    for step in [Step::First, Step::Second] {
+        for stock in [false, true] {
+            all.push(Box::new(Commands { step, stock }));
+        }
+    }
+    for mode in MODES {
+        for fault in [Fault::Server, Fault::Store] {
+            all.push(Box::new(Survives { mode, fault }));
+        }
+    }
+    for mode in [Mode::Msm, Mode::RoundRobin, Mode::MsmSticky] {
+        all.push(Box::new(memory::Memory { mode }));
+    }
+    all.push(Box::new(failover::FailoverNode));
+    for (setting, stock) in [
+        (Setting::LockingMode, false),
+        (Setting::LockingMode, true),
+        (Setting::IgnoredUris, false),
+        (Setting::IgnoredUris, true),
+        // Our servers wait for the copy whatever else they do, so this has no twin.
+        (Setting::SyncBackup, false),
+    ] {
+        all.push(Box::new(Behaves { setting, stock }));
+    }
+    all
+}
+
+/// The rows of the expectation table, in their order.
+pub fn rows() -> Vec<Box<dyn Scenario>> {
+    use super::{grow::AddNode, restart::RestartProxy};
+    use faults::{StoreTrouble, Trouble};
+    let mut all: Vec<Box<dyn Scenario>> = Vec::new();
+    for mode in MODES {
+        all.push(Box::new(Survives {
+            mode,
+            fault: Fault::EveryServer,
+        }));
+        all.push(Box::new(AddNode { mode }));
+        all.push(Box::new(RestartProxy { mode }));
+    }
+    for (trouble, mode, stock) in [
+        (Trouble::Visited, Mode::Msm, false),
+        (Trouble::Visited, Mode::Msm, true),
+        (Trouble::Visited, Mode::MsmSticky, false),
+        (Trouble::Idle, Mode::Msm, false),
+        (Trouble::Idle, Mode::MsmSticky, false),
+        (Trouble::OneLink, Mode::Msm, false),
+        (Trouble::OneLink, Mode::MsmSticky, false),
+    ] {
+        all.push(Box::new(StoreTrouble {
+            mode,
+            trouble,
+            stock,
+        }));
+    }
+    all
+}
+
+/// The modes with store nodes.
+const MODES: [Mode; 2] = [Mode::Msm, Mode::MsmSticky];
 
 /// With `stock` the servers of the stage do as memcached-session-manager does, command for command; otherwise as they do
 /// when nobody says anything.

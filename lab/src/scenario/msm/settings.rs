@@ -70,13 +70,9 @@ impl Scenario for Behaves {
                 "a new session whose cookie replaces the good one, and no help with a query",
                 Verdict::Refuted,
             ),
-            (Setting::SyncBackup, false) => {
+            (Setting::SyncBackup, _) => {
                 ("both copies stored before the response", Verdict::Confirmed)
             }
-            (Setting::SyncBackup, true) => (
-                "the response waits for the node of the ID, never for the copy",
-                Verdict::Qualified,
-            ),
         };
         About {
             name: format!("{name}{}", if self.stock { "-stock" } else { "" }),
