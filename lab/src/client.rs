@@ -162,6 +162,14 @@ impl Browser {
         self.jar.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The session ID that the context would be shown now.
+    pub fn session(&self) -> Option<String> {
+        let now_us = self.recorder.micros(Instant::now());
+        let jar = self.jar();
+        jar.value(&self.site.cookie, &self.site.context, now_us)
+            .map(str::to_owned)
+    }
+
     /// Forgets all cookies.
     pub fn forget(&self) {
         *self.jar() = Jar::default();

@@ -13,7 +13,7 @@ use crate::arguments::{
     dir_argument, seed, seed_argument, site, site_arguments, store, store_argument,
 };
 use crate::check;
-use crate::check::anomaly::Watch;
+use crate::check::anomaly::Counts;
 use crate::cli::{note, say};
 use crate::client::Site;
 use crate::history::{Change, History, Recorder};
@@ -236,20 +236,17 @@ async fn one(scenario: &dyn Scenario, ground: &Ground, seed: u64, folder: &Path)
     let began = Instant::now();
     let about = scenario.about();
     let played = play(scenario, &about, ground, seed, &folder.join(&about.name)).await;
-    let mut watch = Watch::new(about.mode.binds());
-    let (finding, requests) = match played {
-        Err(why) => (Finding::unknown(why), 0),
-        Ok(history) => {
-            history.entries.iter().for_each(|entry| watch.see(entry));
-            (
-                judge(scenario, &about, &history),
-                history.requests().count(),
-            )
-        }
+    let (finding, requests, anomalies) = match played {
+        Err(why) => (Finding::unknown(why), 0, Counts::default()),
+        Ok(history) => (
+            judge(scenario, &about, &history),
+            history.requests().count(),
+            scenario.anomalies(&history),
+        ),
     };
     let mut row = Row::new(about, finding);
     row.requests = requests;
-    row.anomalies = watch.finish();
+    row.anomalies = anomalies;
     row.seconds = began.elapsed().as_secs_f64();
     row
 }

@@ -4,6 +4,8 @@
 //! can be tested with a written one and repeated from the file of a run.
 
 pub mod alias;
+pub mod chaos;
+pub mod concurrent;
 pub mod crowd;
 pub mod grow;
 pub mod ip_hash;
@@ -23,6 +25,7 @@ use std::time::Duration;
 use program::Failure;
 use serde::{Deserialize, Serialize};
 
+use crate::check::anomaly::{Counts, Watch};
 use crate::client::{Browser, Site};
 use crate::history::{Change, History, Recorder, Request};
 use crate::mode::Mode;
@@ -120,6 +123,13 @@ pub trait Scenario {
     /// Does things. Must not fail because of what browsers see: that is recorded and judged.
     fn play<'a>(&'a self, play: &'a mut Play) -> Playing<'a>;
 
+    /// What a client could observe, beside the verdict. Scenarios whose requests of one browser overlap count for themselves.
+    fn anomalies(&self, history: &History) -> Counts {
+        let mut watch = Watch::new(self.about().mode.binds());
+        history.entries.iter().for_each(|entry| watch.see(entry));
+        watch.finish()
+    }
+
     /// Judges a history. It may assume that requests were answered unless [`About::breaks_nodes`].
     fn judge(&self, history: &History) -> Finding;
 }
@@ -153,6 +163,8 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
         all.push(Box::new(restart::RestartProxy { mode }));
     }
     all.extend(msm::rows());
+    all.extend(concurrent::rows());
+    all.extend(chaos::rows());
     all
 }
 
@@ -232,6 +244,12 @@ impl Play {
     pub async fn restart(&mut self, node: &str) -> Result<(), Failure> {
         self.stage()?.terminate(node).await?;
         self.record(node, Change::Down)?;
+        self.stage()?.start_again(node).await?;
+        self.record(node, Change::Up)
+    }
+
+    /// Starts a node that has ended, recorded.
+    pub async fn start_again(&mut self, node: &str) -> Result<(), Failure> {
         self.stage()?.start_again(node).await?;
         self.record(node, Change::Up)
     }
