@@ -17,12 +17,13 @@
 //!   scenario.rs  one file per experiment: play, then judge ──► report.rs: table, JSON, Markdown
 //! ```
 //!
-//! Commands: [`up`] keeps a stage for people; [`run`] plays scenarios; [`load`] is many users at once; [`doctor`] looks whether this machine is fit for it.
+//! Commands: [`up`] keeps a stage for people; [`run`] plays scenarios; [`trace`] shows what reaches the store nodes; [`load`] is many users at once; [`doctor`] looks whether this machine is fit for it.
 
 pub mod cli;
 pub mod doctor;
 pub mod load;
 pub mod run;
+pub mod trace;
 pub mod up;
 
 pub mod arguments;

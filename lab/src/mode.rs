@@ -3,7 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use program::Failure;
 use serde::{Deserialize, Serialize};
+
+/// The variable that chooses the mode, and its plain name as one types it before a command.
+pub const VARIABLES: [&str; 2] = ["LNMT_MODE", "MODE"];
 
 /// How sessions are kept.
 #[derive(
@@ -33,6 +37,17 @@ impl Mode {
         Self::Msm,
         Self::MsmSticky,
     ];
+
+    /// The mode that the environment asks for, as the compose file does.
+    pub fn of_environment() -> Result<Option<Self>, Failure> {
+        let set = |name: &&str| std::env::var(name).is_ok_and(|text| !text.is_empty());
+        let Some(name) = VARIABLES.into_iter().find(set) else {
+            return Ok(None);
+        };
+        let mode = std::env::var(name).unwrap_or_default().parse();
+        mode.map(Some)
+            .map_err(|e: UnknownMode| Failure::Usage(format!("{name}: {e}")))
+    }
 
     /// Those in which a session is in the memory of one server and nowhere else.
     pub const IN_ONE_SERVER: [Self; 3] = [Self::RoundRobin, Self::IpHash, Self::SessionSticky];

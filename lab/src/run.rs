@@ -56,7 +56,7 @@ pub fn command() -> Command {
                 .num_args(0..)
                 .help("Play these only: names of `lab list`, claims (C4), modes (ip_hash) [default: all]"),
         )
-        .arg(store_argument())
+        .arg(store_argument().conflicts_with("base-url"))
         .arg(seed_argument())
         .arg(dir_argument())
         .arg(flag("json", "Print JSON instead of a table"))
@@ -298,7 +298,7 @@ async fn play(
                 recorder: Some(recorder.clone()),
             };
             let (stage, _events) = Stage::on_free_ports(about.mode, *store, setting, |topology| {
-                scenario.arrange(topology)
+                scenario.arrange(topology);
             })
             .await
             .map_err(failed)?;

@@ -145,9 +145,9 @@ async fn relay(client: TcpStream, target: SocketAddr, ears: Ears, link: watch::R
         let hear = |bytes: &[u8], to_server: bool| {
             let mut ear = heard.lock().unwrap_or_else(PoisonError::into_inner);
             if to_server {
-                ear.asked(bytes)
+                ear.asked(bytes);
             } else {
-                ear.answered(bytes)
+                ear.answered(bytes);
             }
         };
         let (from_client, to_client) = client.into_split();

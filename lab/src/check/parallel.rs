@@ -32,18 +32,36 @@ struct Seen {
     lost: BTreeSet<String>,
 }
 
-/// Lost sessions (A1), lost updates (A2) and zombies (A3) of all browsers. Logins are not understood: they change IDs.
-pub fn anomalies(history: &History) -> Counts {
-    let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
-    let mut counts = Counts::default();
-    for request in history.requests() {
+/// Counts lost sessions (A1), lost updates (A2) and zombies (A3) as requests end. Logins are not understood: they change IDs.
+#[derive(Debug, Default)]
+pub struct Watch {
+    browsers: BTreeMap<String, Seen>,
+    counts: Counts,
+}
+
+impl Watch {
+    /// Takes the next request.
+    pub fn see(&mut self, request: &Request) {
         if let Some(answer) = request.answer() {
-            seen.entry(browser(&request.who))
-                .or_default()
-                .answered(request, answer, &mut counts);
+            let seen = self
+                .browsers
+                .entry(browser(&request.who).to_owned())
+                .or_default();
+            seen.answered(request, answer, &mut self.counts);
         }
     }
-    counts
+
+    /// The counts so far.
+    pub fn so_far(&self) -> Counts {
+        self.counts
+    }
+}
+
+/// The anomalies of a whole history.
+pub fn anomalies(history: &History) -> Counts {
+    let mut watch = Watch::default();
+    history.requests().for_each(|request| watch.see(request));
+    watch.so_far()
 }
 
 impl Seen {

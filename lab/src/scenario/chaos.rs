@@ -41,6 +41,8 @@ pub struct Chaos {
     pub mode: Mode,
     /// `lockingMode`; `None`: as it is when nobody says anything.
     pub locking: Option<&'static str>,
+    /// Whether servers do as memcached-session-manager does, command for command.
+    pub stock: bool,
 }
 
 impl Chaos {
@@ -87,21 +89,31 @@ impl Shared {
 impl Scenario for Chaos {
     fn about(&self) -> About {
         About {
-            name: match self.locking {
-                Some(locking) => format!("chaos-{}-{locking}", self.mode),
-                None => format!("chaos-{}", self.mode),
+            name: match (self.stock, self.locking) {
+                (true, _) => format!("chaos-{}-stock", self.mode),
+                (_, Some(locking)) => format!("chaos-{}-{locking}", self.mode),
+                (_, None) => format!("chaos-{}", self.mode),
             },
             claim: "each process killed in turn under parallel requests",
             mode: self.mode,
             statement: "nothing that was acknowledged is lost",
-            expected: "no lost session, no lost update, no zombie",
-            verdict: Verdict::Confirmed,
+            expected: if self.stock {
+                "sessions lost that are asked for on a node that just died or came back empty"
+            } else {
+                "no lost session, no lost update, no zombie"
+            },
+            verdict: if self.stock {
+                Verdict::Refuted
+            } else {
+                Verdict::Confirmed
+            },
             needs_stage: true,
             breaks_nodes: true,
         }
     }
 
     fn arrange(&self, topology: &mut Topology) {
+        super::msm::choose_behaviour(topology, self.stock);
         if let Some(locking) = self.locking {
             topology.msm.insert("lockingMode", format!("\"{locking}\""));
         }
@@ -253,18 +265,51 @@ async fn end_session(browser: &mut Browser) {
     browser.forget();
 }
 
-/// Chaos in every mode that promises to lose nothing.
+/// Chaos in every mode that promises to lose nothing, and beside it as the real one does it.
 pub fn rows() -> Vec<Box<dyn Scenario>> {
     let merge = super::concurrent::Care::Merge.is_built();
     let wanted = [
-        (Mode::Msm, Some("all")),
-        (Mode::Msm, Some("merge")),
-        (Mode::MsmSticky, None),
+        (Mode::Msm, Some("all"), false),
+        (Mode::Msm, Some("merge"), false),
+        (Mode::Msm, Some("all"), true),
+        (Mode::MsmSticky, None, false),
     ];
     let built = wanted
         .into_iter()
-        .filter(|(_, locking)| *locking != Some("merge") || merge);
+        .filter(|(_, locking, _)| *locking != Some("merge") || merge);
     built
-        .map(|(mode, locking)| Box::new(Chaos { mode, locking }) as Box<dyn Scenario>)
+        .map(|(mode, locking, stock)| {
+            Box::new(Chaos {
+                mode,
+                locking,
+                stock,
+            }) as Box<dyn Scenario>
+        })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::scenario::Verdict::{Confirmed, Refuted, Unknown};
+    use crate::scenario::tests::judged;
+
+    #[test]
+    fn one_acknowledged_item_that_is_gone_refutes() {
+        let before = "u0/0 append:a@A 1 a\n@ A down\nkeep u0/1 1\nu0/1 append:b@?\n";
+        let case = |after: &str| before.to_owned() + after;
+        judged(
+            "chaos-msm-all",
+            &[
+                (Confirmed, &case("u0/1 get@B 1 a")),
+                (Confirmed, &case("u0/1 get@B 1 a,b")),
+                (Refuted, &case("u0/1 get@B 1 b")),
+                (Refuted, &case("u0/1 get@B 2")),
+                (
+                    Refuted,
+                    &case("u0/1 logout@B -\nkeep u0/1 1\nu0/1 get@B 1 a"),
+                ),
+                (Unknown, "u0/0 append:a@?"),
+            ],
+        );
+    }
 }

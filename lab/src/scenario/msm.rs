@@ -4,6 +4,8 @@ pub mod failover;
 pub mod faults;
 pub mod memory;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 use std::time::Duration;

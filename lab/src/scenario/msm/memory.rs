@@ -19,10 +19,10 @@ const LOAD: usize = 4096;
 /// Sessions that begin before the first measurement, so that buffers and threads are there.
 const WARMING: usize = 200;
 
-/// A server that keeps less than this share of the load keeps no sessions; more than [`MOST`], it keeps them.
+/// A server that keeps less than this share of the load keeps no sessions; more than `MOST`, it keeps them.
 const LITTLE: f64 = 0.25;
 
-/// See [`LITTLE`].
+/// See `LITTLE`.
 const MOST: f64 = 0.75;
 
 /// Many idle sessions in one mode.
