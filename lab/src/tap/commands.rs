@@ -1,5 +1,5 @@
 //! memcached's text protocol as a bystander hears it: bytes of both directions in, one [`Command`] per answered command out.
-//! No sockets, no clock; whatever comes, it keeps no more than [`LINE_MAX`] bytes and [`WAITING_MAX`] commands.
+//! No sockets, no clock; whatever comes, it keeps no more than one long line and some thousand commands.
 
 use std::collections::VecDeque;
 use std::fmt;
