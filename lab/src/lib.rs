@@ -26,9 +26,11 @@ pub mod run;
 pub mod trace;
 pub mod up;
 
+pub mod app;
 pub mod arguments;
 pub mod check;
 pub mod client;
+pub mod heartbeat;
 pub mod history;
 pub mod mode;
 pub mod process;
@@ -37,5 +39,6 @@ pub mod scenario;
 pub mod stage;
 pub mod store;
 pub mod tap;
+pub mod tomcat;
 pub mod topology;
 pub mod wait;

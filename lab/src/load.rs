@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 use self::schedule::Schedule;
 use self::tally::{Tally, Total};
 use self::user::{DUE_WAITING, Habits};
+use crate::app::Apps;
 use crate::arguments::{
     dir_argument, seed, seed_argument, site, site_arguments, store, store_argument,
 };
@@ -288,7 +289,8 @@ async fn own_stage(
         folder: folder.to_owned(),
         recorder: None,
     };
-    let (stage, _events) = Stage::on_free_ports(mode, store, setting, arrange).await?;
+    let (stage, _events) =
+        Stage::on_free_ports(mode, store, Apps::of_environment()?, setting, arrange).await?;
     let proxy = stage.topology().proxy().map(|node| node.place.listen);
     let proxy = proxy.ok_or_else(|| Failure::Failed("the stage has no proxy".to_owned()))?;
     Ok((Site::of_stage(proxy), stage))
@@ -332,6 +334,8 @@ fn exit_code(plan: &Plan, total: &Total) -> u8 {
         Some(Mode::IpHash | Mode::SessionSticky) if plan.kill => 0,
         Some(Mode::IpHash | Mode::SessionSticky) => never + seen.a1 + seen.a3 + seen.a10,
         Some(Mode::Msm | Mode::MsmSticky) => never + seen.a1 + seen.a3,
+        // The route in the ID is that of the server that answered, and the data survived.
+        Some(Mode::Cluster | Mode::Backup) => seen.a1 + seen.a2 + seen.a3 + seen.a4,
     };
     u8::from(excluded > 0 || total.all.ok == 0)
 }

@@ -9,6 +9,7 @@ use program::Failure;
 use program::settings::nearest;
 use program::signals::Signals;
 
+use crate::app::Apps;
 use crate::arguments::{
     dir_argument, seed, seed_argument, site, site_arguments, store, store_argument,
 };
@@ -30,7 +31,11 @@ pub const LIST_SCHEMA: &str = "lnmt-lab/list/1";
 #[derive(Debug, Clone)]
 enum Ground {
     /// A fresh stage for each.
-    OwnStage { lab: PathBuf, store: Option<Store> },
+    OwnStage {
+        lab: PathBuf,
+        store: Option<Store>,
+        apps: Apps,
+    },
     /// One site for all.
     Foreign(Site),
 }
@@ -108,7 +113,9 @@ async fn run_all(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let words: Vec<&String> = matches.get_many("scenario").unwrap_or_default().collect();
     let site = site(matches).await?;
     let mode = matches.get_one::<Mode>("mode").copied();
-    let chosen = choose(&words, mode, site.as_ref())?;
+    let apps = Apps::of_environment()?;
+    let mut chosen = choose(&words, mode, site.as_ref())?;
+    chosen.retain(|scenario| scenario.is_for(apps));
     let store = store(matches)?;
     let seed = seed(matches);
     let dir = matches.get_one::<PathBuf>("dir");
@@ -117,6 +124,7 @@ async fn run_all(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         Some(site) => Ground::Foreign(site),
         None => Ground::OwnStage {
             store,
+            apps,
             lab: std::env::current_exe()
                 .map_err(|e| Failure::environment("cannot find the lab's own program", e))?,
         },
@@ -216,7 +224,7 @@ fn choose(
     }
     if site.is_some() && mode.is_none() && words.is_empty() {
         return Err(Failure::Usage(
-            "which mode is the site at --base-url in? Say --mode round_robin, ip_hash, session_sticky, msm or msm_sticky".to_owned(),
+            "which mode is the site at --base-url in? Say --mode round_robin, ip_hash, session_sticky, msm, msm_sticky, cluster or backup".to_owned(),
         ));
     }
     let chosen = all.into_iter().filter(|scenario| {
@@ -291,17 +299,18 @@ async fn play(
             );
         }
         Ground::Foreign(site) => (site.clone(), None),
-        Ground::OwnStage { lab, store } => {
+        Ground::OwnStage { lab, store, apps } => {
             let setting = stage::Setting {
                 lab: lab.clone(),
                 folder: folder.to_owned(),
                 recorder: Some(recorder.clone()),
             };
-            let (stage, _events) = Stage::on_free_ports(about.mode, *store, setting, |topology| {
-                scenario.arrange(topology);
-            })
-            .await
-            .map_err(failed)?;
+            let (stage, _events) =
+                Stage::on_free_ports(about.mode, *store, *apps, setting, |topology| {
+                    scenario.arrange(topology);
+                })
+                .await
+                .map_err(failed)?;
             for node in stage.topology().appservers() {
                 recorder.node(&node.name, Change::Up);
             }

@@ -5,6 +5,7 @@
 
 pub mod alias;
 pub mod chaos;
+pub mod cluster;
 pub mod concurrent;
 pub mod crowd;
 pub mod grow;
@@ -16,6 +17,7 @@ pub mod restart;
 pub mod round_robin;
 pub mod session_sticky;
 pub mod set_cookie;
+pub mod survives;
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
@@ -25,6 +27,7 @@ use std::time::Duration;
 use program::Failure;
 use serde::{Deserialize, Serialize};
 
+use crate::app::Apps;
 use crate::check::anomaly::{Counts, Watch};
 use crate::client::{Browser, Site};
 use crate::history::{Change, History, Recorder, Request};
@@ -117,6 +120,16 @@ pub trait Scenario {
     /// What it is about.
     fn about(&self) -> About;
 
+    /// Whether it can be played with these application servers: ours must have its mode, and the real ones have no store nodes.
+    fn is_for(&self, apps: Apps) -> bool {
+        let mode = self.about().mode;
+        match (apps.has_tomcat(), apps.has_ours()) {
+            (false, _) => mode.is_built(),
+            (true, false) => !mode.stores(),
+            (true, true) => !mode.stores() && mode.is_built(),
+        }
+    }
+
     /// Changes the topology of its stage before anything starts: a behaviour to compare with, taps, other settings.
     fn arrange(&self, _topology: &mut Topology) {}
 
@@ -150,6 +163,7 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
         }),
         Box::new(set_cookie::SetCookie),
     ];
+    all.extend(cluster::claims());
     all.extend(msm::claims());
     for mode in Mode::ALL {
         all.push(Box::new(no_fault::NoFault { mode }));
@@ -163,6 +177,7 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
         all.push(Box::new(restart::RestartProxy { mode }));
     }
     all.extend(msm::rows());
+    all.extend(cluster::rows());
     all.extend(concurrent::rows());
     all.extend(chaos::rows());
     all
@@ -191,6 +206,28 @@ impl Play {
     /// A browser without cookies at this address.
     pub fn browser(&self, name: impl Into<String>, from: IpAddr) -> Browser {
         Browser::new(name, Some(from), &self.site, &self.recorder)
+    }
+
+    /// A browser that goes to this server without asking the proxy.
+    pub fn browser_at(
+        &mut self,
+        name: impl Into<String>,
+        from: IpAddr,
+        server: &str,
+    ) -> Result<Browser, Failure> {
+        let node = self
+            .stage()?
+            .topology()
+            .node(server)
+            .map(|node| node.place.listen);
+        let listen = node
+            .ok_or_else(|| Failure::Failed(format!("there is no server {server} on this stage")))?;
+        Ok(Browser::new(
+            name,
+            Some(from),
+            &Site::of_stage(listen),
+            &self.recorder,
+        ))
     }
 
     /// A browser whose requests are not part of the history; for waiting until something has happened.

@@ -2,7 +2,8 @@
 
 pub mod folder;
 pub mod holder;
-mod scribe;
+pub mod relay;
+pub mod scribe;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,9 @@ use std::time::Duration;
 use program::Failure;
 use tokio::sync::mpsc;
 
+use self::relay::Relay;
+use self::scribe::Overheard;
+use crate::app::Apps;
 use crate::history::Recorder;
 use crate::mode::Mode;
 use crate::process::{Child, Ended, Start};
@@ -22,6 +26,9 @@ use crate::wait::Question;
 
 /// A node that starts must answer within this.
 pub const READY_AT_MOST: Duration = Duration::from_secs(15);
+
+/// A real Tomcat compiles its pages at the start, and may wait a minute for the sessions of a member that does not answer.
+pub const TOMCAT_READY_AT_MOST: Duration = Duration::from_secs(90);
 
 /// A node that is asked to stop may finish its requests for so long.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -80,6 +87,8 @@ pub struct Stage {
     setting: Setting,
     children: BTreeMap<String, Child>,
     taps: BTreeMap<(String, String), Tap>,
+    overheard: Overheard,
+    relay: Option<Relay>,
     events: mpsc::Sender<Event>,
 }
 
@@ -95,6 +104,8 @@ impl Stage {
             setting,
             children: BTreeMap::new(),
             taps: BTreeMap::new(),
+            overheard: Overheard::default(),
+            relay: None,
             events,
         };
         stage.open_taps().await?;
@@ -104,6 +115,10 @@ impl Stage {
         for node in &nodes {
             let child = stage.launch(node).await?;
             stage.children.insert(node.name.clone(), child);
+            if node.kind == Kind::Tomcat {
+                // Two that start together wait a minute for each other's sessions.
+                stage.ready(node).await?;
+            }
         }
         for node in &nodes {
             stage.announce(node, What::Up).await?;
@@ -116,12 +131,13 @@ impl Stage {
     pub async fn on_free_ports(
         mode: Mode,
         store: Option<Store>,
+        apps: Apps,
         setting: Setting,
         arrange: impl Fn(&mut Topology),
     ) -> Result<(Self, mpsc::Receiver<Event>), Failure> {
         let mut last = None;
         for _ in 0..TRIES_ON_FREE_PORTS {
-            let mut topology = Topology::on_free_ports(mode, store)
+            let mut topology = Topology::on_free_ports(mode, store, apps)
                 .map_err(|e| Failure::environment("cannot find free ports on 127.0.0.1", e))?;
             arrange(&mut topology);
             match Self::start(topology, setting.clone()).await {
@@ -198,6 +214,35 @@ impl Stage {
             Failure::Failed(format!("there is no tap between {server} and {node}"))
         })?;
         tap.set(link);
+        if let Some(relay) = &self.relay {
+            relay.pass((server, node), link == Link::Whole);
+        }
+        Ok(())
+    }
+
+    /// What members of the cluster have said to each other, of each link the beginning.
+    pub fn overheard(&self) -> &Overheard {
+        &self.overheard
+    }
+
+    /// A tap in every link between members, and somebody who tells each member of the taps that lead to the others.
+    async fn open_member_taps(&mut self) -> Result<(), Failure> {
+        let servers: Vec<Node> = self.topology.appservers().cloned().collect();
+        for (server, other) in servers
+            .iter()
+            .flat_map(|a| servers.iter().map(move |b| (a, b)))
+        {
+            let link = (server.name.clone(), other.name.clone());
+            if server.name == other.name || self.taps.contains_key(&link) {
+                continue;
+            }
+            let tap = Tap::open(other.place.receiver, self.overheard.ears(link.clone())).await;
+            let tap = tap.map_err(|e| Failure::environment("cannot open a tap on 127.0.0.1", e))?;
+            self.topology.links.insert(link.clone(), tap.address());
+            self.taps.insert(link, tap);
+        }
+        let relay = Relay::start(&self.topology);
+        self.relay = Some(relay.map_err(|e| Failure::environment("cannot pass heartbeats on", e))?);
         Ok(())
     }
 
@@ -205,6 +250,9 @@ impl Stage {
     async fn open_taps(&mut self) -> Result<(), Failure> {
         if !self.topology.tapped {
             return Ok(());
+        }
+        if self.topology.mode.replicates() {
+            self.open_member_taps().await?;
         }
         let stores: Vec<Node> = self.topology.stores().cloned().collect();
         let servers: Vec<Node> = self.topology.appservers().cloned().collect();
@@ -241,16 +289,26 @@ impl Stage {
         ends
     }
 
-    fn settings_file(&self, name: &str) -> PathBuf {
-        self.setting.folder.join(format!("{name}.toml"))
+    /// The settings file of a node; of a Tomcat its folder.
+    fn settings_of(&self, node: &Node) -> PathBuf {
+        match node.kind {
+            Kind::Tomcat => self.setting.folder.join(&node.name),
+            _ => self.setting.folder.join(format!("{}.toml", node.name)),
+        }
     }
 
     fn write_files(&self) -> Result<(), Failure> {
         for node in &self.topology.nodes {
+            if let Some(tomcat) = self.topology.tomcat(node) {
+                let base = self.settings_of(node);
+                tomcat.write(&base).map_err(|e| {
+                    Failure::environment(format!("cannot write {}", base.display()), e)
+                })?;
+            }
             let Some(file) = self.topology.file(node) else {
                 continue;
             };
-            let path = self.settings_file(&node.name);
+            let path = self.settings_of(node);
             std::fs::write(&path, file)
                 .map_err(|e| Failure::environment(format!("cannot write {}", path.display()), e))?;
         }
@@ -258,7 +316,7 @@ impl Stage {
     }
 
     async fn launch(&self, node: &Node) -> Result<Child, Failure> {
-        let file = self.settings_file(&node.name);
+        let file = self.settings_of(node);
         let (program, arguments) = node.kind.command(&self.setting.lab, &file, node.place);
         Child::start(Start {
             name: node.name.clone(),
@@ -270,14 +328,23 @@ impl Stage {
         .await
     }
 
+    /// Waits until the node answers.
+    async fn ready(&self, node: &Node) -> Result<(), Failure> {
+        let child = self.child(&node.name)?;
+        let (question, at_most) = match node.kind {
+            Kind::Memcached => (Question::Memcached(node.place.listen), READY_AT_MOST),
+            Kind::Tomcat => (Question::Page(node.place.listen), TOMCAT_READY_AT_MOST),
+            Kind::Proxy | Kind::Appserver | Kind::Sessiond => {
+                (Question::Http(node.place.admin), READY_AT_MOST)
+            }
+        };
+        child.ready(question, at_most).await
+    }
+
     /// Waits until the node answers, then says so, and will say when it ends.
     async fn announce(&self, node: &Node, what: fn(u32) -> What) -> Result<(), Failure> {
+        self.ready(node).await?;
         let child = self.child(&node.name)?;
-        let question = match node.kind {
-            Kind::Memcached => Question::Memcached(node.place.listen),
-            Kind::Proxy | Kind::Appserver | Kind::Sessiond => Question::Http(node.place.admin),
-        };
-        child.ready(question, READY_AT_MOST).await?;
         let events = self.events.clone();
         let up = Event {
             node: node.name.clone(),

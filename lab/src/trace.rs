@@ -9,6 +9,7 @@ use program::Failure;
 use program::signals::{Request as Asked, Signals};
 use serde::Serialize;
 
+use crate::app::Apps;
 use crate::arguments::{dir_argument, store, store_argument};
 use crate::cli::{note, say};
 use crate::client::Site;
@@ -197,7 +198,8 @@ async fn own_stage(
             topology.msm.insert("behaviour", format!("\"{behaviour}\""));
         }
     };
-    let (stage, _events) = Stage::on_free_ports(mode, store, setting, arrange).await?;
+    let (stage, _events) =
+        Stage::on_free_ports(mode, store, Apps::default(), setting, arrange).await?;
     Ok(stage)
 }
 

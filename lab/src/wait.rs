@@ -47,6 +47,8 @@ pub enum Question {
     Http(SocketAddr),
     /// memcached's `version`, at the address for clients.
     Memcached(SocketAddr),
+    /// A question of the JSON contract that makes no session, at the address for clients.
+    Page(SocketAddr),
 }
 
 impl Question {
@@ -55,6 +57,7 @@ impl Question {
         match self {
             Self::Http(address) => http_ok(address, "/readyz").await,
             Self::Memcached(address) => version_ok(address).await,
+            Self::Page(address) => http_ok(address, "/jsp/api/get?name=ready").await,
         }
     }
 }

@@ -48,8 +48,8 @@ pub struct Chaos {
 impl Chaos {
     /// Whether the tabs of a browser append to one list; otherwise each has its own.
     fn one_list(&self) -> bool {
-        // A merge is of attributes: two changes of one attribute at the same time are one too many for it.
-        self.locking != Some("merge")
+        // A merge is of attributes, and so is what members of a cluster tell each other: two changes of one attribute at the same time are one too many for it.
+        self.locking != Some("merge") && !self.mode.replicates()
     }
 }
 
@@ -273,6 +273,8 @@ pub fn rows() -> Vec<Box<dyn Scenario>> {
         (Mode::Msm, Some("merge"), false),
         (Mode::Msm, Some("all"), true),
         (Mode::MsmSticky, None, false),
+        (Mode::Cluster, None, false),
+        (Mode::Backup, None, false),
     ];
     let built = wanted
         .into_iter()

@@ -310,6 +310,8 @@ pub fn rows() -> Vec<Box<dyn Scenario>> {
         (Mode::Msm, Care::Merge),
         (Mode::Msm, Care::Stock),
         (Mode::MsmSticky, Care::Default),
+        (Mode::Cluster, Care::Default),
+        (Mode::Backup, Care::Default),
     ];
     let built = || cares.into_iter().filter(|(_, care)| care.is_built());
     let mut all: Vec<Box<dyn Scenario>> = Vec::new();

@@ -10,23 +10,15 @@ pub mod wire;
 
 use std::time::Duration;
 
-use program::Failure;
-
-use super::crowd::Crowd;
+use super::survives::{Fault, Survives};
 use super::{About, Finding, Play, Playing, Scenario, Verdict, many, of, sequence};
-use crate::check::{alternation, fates, session_ids};
+use crate::check::{alternation, session_ids};
 use crate::history::{Ask, History, Request};
 use crate::mode::Mode;
-use crate::topology::{Kind, Topology};
+use crate::topology::Topology;
 
 /// How often the browser of C16 asks.
 const REQUESTS: usize = 12;
-
-/// Browsers with a session each.
-const BROWSERS: usize = 20;
-
-/// The mark at which something breaks.
-const BROKEN: &str = "broken";
 
 /// An application server believes for one second that a store node is as it was; whoever asks for a session in that
 /// second may lose it, as with memcached-session-manager.
@@ -163,147 +155,4 @@ impl Scenario for SharedId {
         );
         Finding::new(verdict, observed, why)
     }
-}
-
-/// What breaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// An application server gets SIGKILL.
-    Server,
-    /// Each application server is stopped gracefully and started again.
-    EveryServer,
-    /// A store node gets SIGKILL.
-    Store,
-}
-
-/// Sessions begin, something breaks, everybody comes back.
-#[derive(Debug)]
-pub struct Survives {
-    /// The mode.
-    pub mode: Mode,
-    /// What breaks.
-    pub fault: Fault,
-}
-
-impl Scenario for Survives {
-    fn about(&self) -> About {
-        let (name, claim, statement) = match self.fault {
-            Fault::Server => ("kill-node", "C19", "when a server dies no session is lost"),
-            Fault::EveryServer => ("rolling-restart", "rolling restart", "no session is lost"),
-            Fault::Store => (
-                "kill-store",
-                "C19",
-                "when a store node dies no session is lost, unless it is asked for before the death is noticed",
-            ),
-        };
-        About {
-            name: format!("{name}-{}", self.mode),
-            claim,
-            mode: self.mode,
-            statement,
-            expected: match self.fault {
-                Fault::Store => "every session kept, asked for 1.5 seconds later",
-                Fault::Server | Fault::EveryServer => "every session kept",
-            },
-            verdict: Verdict::Confirmed,
-            needs_stage: true,
-            breaks_nodes: true,
-        }
-    }
-
-    fn play<'a>(&'a self, play: &'a mut Play) -> Playing<'a> {
-        Box::pin(async move {
-            let mut crowd = Crowd::of_strangers(play, BROWSERS);
-            crowd.shop().await;
-            play.recorder().mark(BROKEN);
-            self.break_it(play).await?;
-            crowd.come_back().await;
-            Ok(())
-        })
-    }
-
-    fn judge(&self, history: &History) -> Finding {
-        let fates = fates(history, BROKEN);
-        if fates.total() == 0 {
-            return Finding::unknown("no browser had a session");
-        }
-        if !fates.unknown.is_empty() {
-            let missing = of(fates.unknown.len(), fates.total(), "browser");
-            return Finding::unknown(format!("{missing} got no answer afterwards"));
-        }
-        let verdict = match (fates.lost.len(), fates.kept.len()) {
-            (0, _) => Verdict::Confirmed,
-            (_, 0) => Verdict::Refuted,
-            _ => Verdict::Qualified,
-        };
-        let observed = format!(
-            "{} lost, {} kept",
-            of(fates.lost.len(), fates.total(), "session"),
-            fates.kept.len()
-        );
-        let kept = match (self.fault, self.mode) {
-            (Fault::Store, Mode::MsmSticky) => {
-                "the servers have them, and make the copies elsewhere"
-            }
-            (Fault::Store, _) => {
-                "the other store node has a copy of each, and its name is in the new ID"
-            }
-            (_, Mode::MsmSticky) => {
-                "the store nodes have a copy of each, which another server took over"
-            }
-            _ => "the store nodes have them, and the servers none",
-        };
-        let why = match verdict {
-            Verdict::Confirmed => format!(
-                "{} had their carts as they left them: {kept}",
-                of(fates.kept.len(), fates.total(), "browser")
-            ),
-            _ => format!(
-                "{} found the cart empty or changed",
-                of(fates.lost.len(), fates.total(), "browser")
-            ),
-        };
-        Finding::new(verdict, observed, why)
-    }
-}
-
-impl Survives {
-    async fn break_it(&self, play: &mut Play) -> Result<(), Failure> {
-        match self.fault {
-            Fault::Server => {
-                let unlucky = one_of(play, Kind::Appserver)?;
-                play.kill(&unlucky).await
-            }
-            Fault::EveryServer => {
-                for server in play.appservers()? {
-                    play.restart(&server).await?;
-                }
-                Ok(())
-            }
-            Fault::Store => {
-                let kinds = [Kind::Sessiond, Kind::Memcached];
-                let topology = play.stage()?.topology();
-                let mut there = topology.nodes.iter().map(|node| node.kind);
-                let kind = there.find(|kind| kinds.contains(kind));
-                let unlucky = one_of(play, kind.unwrap_or(Kind::Sessiond))?;
-                play.kill(&unlucky).await?;
-                tokio::time::sleep(NOTICED).await;
-                Ok(())
-            }
-        }
-    }
-}
-
-/// One of the nodes of this kind, by chance.
-fn one_of(play: &mut Play, kind: Kind) -> Result<String, Failure> {
-    let topology = play.stage()?.topology();
-    let nodes = topology.nodes.iter().filter(|node| node.kind == kind);
-    let names: Vec<String> = nodes.map(|node| node.name.clone()).collect();
-    if names.is_empty() {
-        return Err(Failure::Failed(
-            "the stage has no node of the kind that shall break".to_owned(),
-        ));
-    }
-    let chosen = play.random().usize(..names.len());
-    Ok(names[chosen].clone())
 }

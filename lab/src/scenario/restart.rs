@@ -98,7 +98,7 @@ impl Scenario for RestartProxy {
             mode: self.mode,
             statement: "the sessions are kept",
             expected: match self.mode {
-                Mode::Msm => "every session kept",
+                Mode::Msm | Mode::Cluster | Mode::Backup => "every session kept",
                 _ => "nobody moves, every session kept",
             },
             verdict: Verdict::Confirmed,
@@ -139,7 +139,7 @@ impl Scenario for RestartProxy {
             Mode::SessionSticky => Some("its cookie"),
             Mode::MsmSticky => Some("its session ID"),
             Mode::IpHash => Some("its address"),
-            Mode::Msm | Mode::RoundRobin => None,
+            Mode::Msm | Mode::RoundRobin | Mode::Cluster | Mode::Backup => None,
         };
         let why = match (verdict, binding) {
             (Verdict::Confirmed, Some(binding)) => format!(
