@@ -196,7 +196,7 @@ mod tests {
         let error = "stiky".parse::<Mode>().expect_err("no such mode");
         assert!(error.to_string().contains("session_sticky"), "{error}");
         assert_eq!("msm-sticky".parse(), Ok(Mode::MsmSticky));
-        let error = "cluster".parse::<Mode>().expect_err("not yet");
+        let error = "persistent".parse::<Mode>().expect_err("not yet");
         assert!(error.to_string().contains("not built yet"), "{error}");
     }
 }

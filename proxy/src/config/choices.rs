@@ -38,7 +38,8 @@ impl Mode {
 
 impl<'de> Deserialize<'de> for Mode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const KNOWN: &str = "use one of round_robin, ip_hash, session_sticky, msm, msm_sticky, cluster, backup";
+        const KNOWN: &str =
+            "use one of round_robin, ip_hash, session_sticky, msm, msm_sticky, cluster, backup";
         match String::deserialize(deserializer)?.as_str() {
             "round_robin" | "none" => Ok(Self::RoundRobin),
             "ip_hash" => Ok(Self::IpHash),
