@@ -115,7 +115,10 @@ async fn run_all(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let mode = matches.get_one::<Mode>("mode").copied();
     let apps = Apps::of_environment()?;
     let mut chosen = choose(&words, mode, site.as_ref())?;
-    chosen.retain(|scenario| scenario.is_for(apps));
+    // Whoever names one sees what becomes of it.
+    chosen.retain(|scenario| {
+        scenario.is_for(apps) || words.iter().any(|word| **word == scenario.about().name)
+    });
     let store = store(matches)?;
     let seed = seed(matches);
     let dir = matches.get_one::<PathBuf>("dir");

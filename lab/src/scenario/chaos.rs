@@ -8,6 +8,7 @@ use program::Failure;
 use tokio::task::JoinSet;
 
 use super::{About, Finding, Play, Playing, Scenario, Verdict};
+use crate::app::Apps;
 use crate::check::anomaly::Counts;
 use crate::check::parallel::{self, TAB};
 use crate::client::Browser;
@@ -110,6 +111,11 @@ impl Scenario for Chaos {
             needs_stage: true,
             breaks_nodes: true,
         }
+    }
+
+    fn is_for(&self, apps: Apps) -> bool {
+        // Real members lose here what ours keep: whoever wants to see it names the scenario.
+        !apps.has_tomcat() && self.mode.is_built()
     }
 
     fn arrange(&self, topology: &mut Topology) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{About, Finding, Play, Playing, Scenario, Verdict, of};
+use crate::app::Apps;
 use crate::check::random_part;
 use crate::client::Browser;
 use crate::history::{Ask, History, Outcome, Request, Value};
@@ -144,6 +145,11 @@ impl Scenario for TwoWrites {
         }
     }
 
+    fn is_for(&self, apps: Apps) -> bool {
+        // Real members lose here what ours keep: whoever wants to see it names the scenario.
+        !apps.has_tomcat() && self.mode.is_built()
+    }
+
     fn arrange(&self, topology: &mut Topology) {
         self.care.arrange(topology);
     }
@@ -223,6 +229,11 @@ impl Scenario for LogoutMeanwhile {
             // The slow request finds its session ended, and says so.
             breaks_nodes: true,
         }
+    }
+
+    fn is_for(&self, apps: Apps) -> bool {
+        // Real members lose here what ours keep: whoever wants to see it names the scenario.
+        !apps.has_tomcat() && self.mode.is_built()
     }
 
     fn arrange(&self, topology: &mut Topology) {

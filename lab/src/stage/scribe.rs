@@ -39,8 +39,7 @@ impl Scribe {
 
 impl Hear for Scribe {
     fn asked(&mut self, bytes: &[u8]) {
-        let heard = self.bystander.to_node(bytes);
-        self.write(heard);
+        self.bystander.to_node(bytes);
     }
 
     fn answered(&mut self, bytes: &[u8]) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Play;
+use crate::app::Apps;
 use crate::history::{Ask, History, Request};
 use crate::mode::Mode;
 use crate::scenario::{About, Finding, Playing, Scenario, Verdict, of};
@@ -38,6 +39,11 @@ impl Scenario for Frozen {
             needs_stage: true,
             breaks_nodes: true,
         }
+    }
+
+    fn is_for(&self, apps: Apps) -> bool {
+        // Real members lose here what ours keep: whoever wants to see it names the scenario.
+        !apps.has_tomcat() && self.mode.is_built()
     }
 
     fn play<'a>(&'a self, play: &'a mut Play) -> Playing<'a> {

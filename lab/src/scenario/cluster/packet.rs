@@ -10,6 +10,13 @@ use crate::topology::Topology;
 /// A value that stands in no program.
 const SECRET: &str = "shoe-size-forty-three";
 
+/// The bytes that the digits stand for; members of ours write them so to each other.
+fn bytes_of(digits: &str) -> Vec<u8> {
+    let pairs = digits.as_bytes().chunks_exact(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    pairs.map_while(byte).collect()
+}
+
 /// With the members' shared secret or without.
 #[derive(Debug)]
 pub struct InThePacket {
@@ -70,7 +77,8 @@ impl Scenario for InThePacket {
             let overheard = play.stage()?.overheard().clone();
             let recorder = play.recorder();
             recorder.figure("bytes", overheard.len() as f64);
-            recorder.figure("id", f64::from(u8::from(overheard.has(id.as_bytes()))));
+            let said = overheard.has(id.as_bytes()) || overheard.has(&bytes_of(&id));
+            recorder.figure("id", f64::from(u8::from(said)));
             recorder.figure(
                 "value",
                 f64::from(u8::from(overheard.has(SECRET.as_bytes()))),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Play;
+use crate::app::Apps;
 use crate::client::Browser;
 use crate::history::{Ask, History, Request, Value};
 use crate::mode::Mode;
@@ -63,6 +64,11 @@ impl Scenario for Partition {
             needs_stage: true,
             breaks_nodes: true,
         }
+    }
+
+    fn is_for(&self, apps: Apps) -> bool {
+        // Real members lose here what ours keep: whoever wants to see it names the scenario.
+        !apps.has_tomcat() && self.mode.is_built()
     }
 
     fn arrange(&self, topology: &mut Topology) {
