@@ -220,6 +220,16 @@ impl Stage {
         Ok(())
     }
 
+    /// From now on members are told where the others really are, or that they are where they are themselves; who is known already
+    /// is not told anew.
+    pub fn lead_astray(&mut self, astray: bool) -> Result<(), Failure> {
+        self.topology.cluster.astray = astray;
+        self.relay = None;
+        let relay = Relay::start(&self.topology);
+        self.relay = Some(relay.map_err(|e| Failure::environment("cannot pass heartbeats on", e))?);
+        Ok(())
+    }
+
     /// What members of the cluster have said to each other, of each link the beginning.
     pub fn overheard(&self) -> &Overheard {
         &self.overheard

@@ -22,6 +22,9 @@ use tokio::task::{JoinHandle, JoinSet};
 /// A tap carries so many connections at once; more are refused.
 const CONNECTIONS_MAX: usize = 1024;
 
+/// Until a port is tried again that could not be listened on.
+const AGAIN: Duration = Duration::from_millis(10);
+
 /// Bytes on their way in one direction of one connection.
 const BUFFER: usize = 16 * 1024;
 
@@ -30,12 +33,18 @@ const BUFFER: usize = 16 * 1024;
 pub enum Link {
     /// Bytes pass.
     Whole,
-    /// Connections are closed, new ones too: a dead process behind a living network.
+    /// Connections are closed and new ones refused: a dead process behind a living network.
     Refused,
-    /// Connections stay and nothing passes: a network that is cut.
+    /// Connections stay, nothing passes, and nobody can be reached: a network that is cut.
     Silent,
     /// Bytes pass, each piece so much later.
     Slow(Duration),
+}
+
+impl Link {
+    fn is_open(self) -> bool {
+        matches!(self, Self::Whole | Self::Slow(_))
+    }
 }
 
 /// Hears the bytes of one connection, before they go on.
@@ -103,22 +112,44 @@ async fn accept(
     listener: TcpListener,
     target: SocketAddr,
     ears: Ears,
-    link: watch::Receiver<Link>,
+    mut link: watch::Receiver<Link>,
 ) {
+    let Ok(address) = listener.local_addr() else {
+        return;
+    };
+    let mut listener = Some(listener);
     let mut connections = JoinSet::new();
     loop {
+        // Nobody listens on a link that is cut, so that the system itself refuses.
+        let open = link.borrow_and_update().is_open();
+        listener = match (listener, open) {
+            (Some(listener), true) => Some(listener),
+            (None, true) => TcpListener::bind(address).await.ok(),
+            (_, false) => None,
+        };
+        let accepted = async {
+            match &listener {
+                Some(listener) => listener.accept().await.ok(),
+                None if open => {
+                    // The port is in other hands for a moment.
+                    tokio::time::sleep(AGAIN).await;
+                    None
+                }
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            accepted = listener.accept() => {
-                let Ok((client, _)) = accepted else {
-                    // Too many open files, say: the next one may do.
-                    tokio::task::yield_now().await;
-                    continue;
-                };
-                if connections.len() < CONNECTIONS_MAX && *link.borrow() != Link::Refused {
+            accepted = accepted => match accepted {
+                Some((client, _)) if connections.len() < CONNECTIONS_MAX => {
                     connections.spawn(relay(client, target, Arc::clone(&ears), link.clone()));
                 }
-            }
+                // Too many connections, or open files: the next one may do.
+                _ => tokio::task::yield_now().await,
+            },
             Some(_) = connections.join_next() => {}
+            changed = link.changed() => if changed.is_err() {
+                return;
+            },
         }
     }
 }
@@ -127,15 +158,6 @@ async fn accept(
 async fn relay(client: TcpStream, target: SocketAddr, ears: Ears, link: watch::Receiver<Link>) {
     let mut refused = link.clone();
     let carried = async {
-        let mut silence = link.clone();
-        // Nobody is reached through a silent link, until it is whole again.
-        if silence
-            .wait_for(|link| *link != Link::Silent)
-            .await
-            .is_err()
-        {
-            return;
-        }
         let Ok(server) = TcpStream::connect(target).await else {
             return;
         };
@@ -264,12 +286,18 @@ mod tests {
             matches!(stream.read(&mut answer).await, Ok(0) | Err(_)),
             "closed"
         );
-        let mut late = TcpStream::connect(tap.address())
-            .await
-            .expect("the system answers");
-        assert!(ask(&mut late, b"three").await.is_err(), "refused");
+        // It stops being listened on a moment later.
+        while TcpStream::connect(tap.address()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         tap.set(Link::Whole);
-        let mut again = TcpStream::connect(tap.address()).await.expect("connected");
+        let mut again = loop {
+            // It is listened on again a moment later.
+            match TcpStream::connect(tap.address()).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
         assert_eq!(
             ask(&mut again, b"four").await.expect("whole again"),
             b"four"

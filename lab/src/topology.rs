@@ -133,6 +133,9 @@ pub struct Cluster {
     pub key: Option<String>,
     /// `channelSendOptions`: what a response waits for.
     pub send_options: u8,
+    /// Whether each member is told that the others are where it is itself, as when all announce 127.0.0.1 and one port, each on a
+    /// machine of its own; only with taps.
+    pub astray: bool,
     /// Further attributes of our servers, by the table that they stand in (`cluster.manager`), each with its value as TOML has it.
     pub more: Vec<(&'static str, &'static str, String)>,
 }
@@ -149,6 +152,7 @@ impl Default for Cluster {
             group: GROUP,
             key: Some(new_key()),
             send_options: APPLIED,
+            astray: false,
             more: Vec::new(),
         }
     }

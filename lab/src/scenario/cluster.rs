@@ -1,5 +1,6 @@
 //! C9 to C14 and the rows of the modes whose servers send their sessions to one another.
 
+pub mod auto;
 pub mod frozen;
 pub mod grows;
 pub mod heartbeats;
@@ -27,6 +28,7 @@ pub fn claims() -> Vec<Box<dyn Scenario>> {
         Box::new(heartbeats::Heartbeats),
         Box::new(packet::InThePacket { secret: false }),
         Box::new(packet::InThePacket { secret: true }),
+        Box::new(auto::Auto),
         Box::new(Survives {
             mode: Mode::Cluster,
             fault: Fault::Server,

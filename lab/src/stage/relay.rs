@@ -24,6 +24,16 @@ const DATAGRAM_MAX: usize = 2048;
 /// Links, as (who hears, who is heard), that nothing passes.
 type Cut = Arc<Mutex<BTreeSet<(String, String)>>>;
 
+/// Where the others say a member is.
+fn port_for(topology: &Topology, hearer: &str, tap: SocketAddr) -> u16 {
+    let own = topology.node(hearer).map(|node| node.place.receiver.port());
+    match topology.cluster.astray {
+        // Both have announced 127.0.0.1 and one port, each on a machine of its own.
+        true => own.unwrap_or(tap.port()),
+        false => tap.port(),
+    }
+}
+
 /// A socket that hears a group on this machine.
 pub fn listen(group: SocketAddr) -> io::Result<UdpSocket> {
     let IpAddr::V4(address) = group.ip() else {
@@ -54,7 +64,8 @@ pub struct Relay {
 struct Hearer {
     name: String,
     group: SocketAddr,
-    tap: SocketAddr,
+    /// The port that it is told.
+    port: u16,
 }
 
 impl Relay {
@@ -75,7 +86,7 @@ impl Relay {
                     Some(Hearer {
                         name: from.clone(),
                         group: *groups.get(from.as_str())?,
-                        tap: *tap,
+                        port: port_for(topology, from, *tap),
                     })
                 });
             let socket = listen(topology.group_of(node))?;
@@ -128,10 +139,7 @@ async fn pass(socket: UdpSocket, member: String, port: u16, hearers: Vec<Hearer>
             }
             // A heartbeat that is lost is followed by another.
             let _ = socket
-                .send_to(
-                    &heartbeat::with_port(datagram, hearer.tap.port()),
-                    hearer.group,
-                )
+                .send_to(&heartbeat::with_port(datagram, hearer.port), hearer.group)
                 .await;
         }
     }

@@ -53,6 +53,24 @@ fn c11_what_can_be_read() {
 }
 
 #[test]
+fn c12_members_that_reach_themselves() {
+    let after = "== named\na A 9\na B 9\na A 9\n";
+    let case = |before: &str| before.to_owned() + after;
+    judged(
+        "receiver-auto",
+        &[
+            (Confirmed, &case("b A 1\nb B 2\nb A 3\nb B 4\n")),
+            (Refuted, &case("b A 1\nb B 1\nb A 1\nb B 1\n")),
+            (
+                Qualified,
+                "b A 1\nb B 2\nb A 3\nb B 4\n== named\na A 5\na B 6\na A 7",
+            ),
+            (Unknown, &case("b A 1\n")),
+        ],
+    );
+}
+
+#[test]
 fn c14_memory_and_traffic_against_the_number_of_servers() {
     let figures = |memory: fn(u32) -> u32, traffic: fn(u32) -> u32| -> String {
         let line = |n| format!("# {} memory {n}\n# {} traffic {n}\n", memory(n), traffic(n));
