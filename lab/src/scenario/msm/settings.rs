@@ -155,13 +155,14 @@ fn locked(now: &History, digits: &str) -> Finding {
     let mine: Vec<&Command> = now
         .wire()
         .map(|(.., c)| c)
-        .filter(|c| c.key.contains(digits))
+        .filter(|c| c.key.contains(digits) && !c.key.starts_with("bak:"))
         .collect();
     let lock = |command: &&&Command| {
         command.key.starts_with("lock:") && command.verb != "get" && command.succeeded()
     };
     let locks = mine.iter().filter(lock).count();
-    // Whatever the lock is taken with, it comes before the session is read.
+    // Whatever the lock is taken with, it comes before the session is read on the node of the ID. The copy is read at the
+    // same time on the other.
     let first = mine
         .first()
         .is_some_and(|command| command.key.starts_with("lock:"));

@@ -226,7 +226,9 @@ impl Commands {
                     && other_kinds == ["get ping", "add bak", "set bak:validity"],
                 !again(own)
                     && !again(other)
-                    && own_kinds.iter().any(|kind| kind == "get")
+                    && own_kinds
+                        .iter()
+                        .any(|kind| ["get", "gets"].contains(&kind.as_str()))
                     && !other.is_empty(),
             ),
         };
