@@ -1,5 +1,6 @@
 //! Every process is killed once while many browsers work with several requests at once: what was acknowledged must be there.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -197,11 +198,37 @@ async fn kill_each(play: &mut Play, shared: &Shared) -> Result<(), Failure> {
         play.kill(&node).await?;
         shared.everybody(2).await?;
         play.start_again(&node).await?;
-        // Whoever believes for a second that a node is dead makes no copy there.
+        believed_in(play).await?;
+        // Stock servers say nothing of what they believe, and believe it for a second.
         tokio::time::sleep(super::msm::NOTICED).await;
         shared.everybody(2).await?;
     }
     Ok(())
+}
+
+/// Waits until no server holds a store node for dead: until then sessions have one copy, and the next death may cost them.
+async fn believed_in(play: &mut Play) -> Result<(), Failure> {
+    /// A server that could not connect tries again after up to 30 seconds.
+    const AT_MOST: Duration = Duration::from_secs(40);
+    let servers: Vec<SocketAddr> = {
+        let topology = play.stage()?.topology();
+        topology.appservers().map(|node| node.place.admin).collect()
+    };
+    let all = wait::until(Duration::from_millis(50), AT_MOST, async || {
+        for admin in &servers {
+            match wait::json(*admin, "/status").await {
+                Ok(status) if status.to_string().contains("\"down_since\"") => {
+                    return wait::Now::NotYet(format!(
+                        "the server with the admin port {admin} holds a node for dead"
+                    ));
+                }
+                Ok(_) => {}
+                Err(why) => return wait::Now::NotYet(why),
+            }
+        }
+        wait::Now::Yes
+    });
+    all.await.map_err(Failure::Failed)
 }
 
 /// Rounds of overlapping appends, then a look at everything; from time to time the session is ended.
