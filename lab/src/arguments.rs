@@ -46,7 +46,6 @@ pub fn store_argument() -> Arg {
         .long("store")
         .value_name("STORE")
         .value_parser(value_parser!(Store))
-        .conflicts_with("base-url")
         .help(
             "Put store nodes on the stage: sessiond, or the real memcached; STORE and LNMT_STORE do the same \
              [default: none where the mode needs none]",

@@ -1,10 +1,11 @@
 //! Questions to a history. Pure: no sockets, no clock, no guesses; what was not acknowledged proves nothing.
 
 pub mod anomaly;
+pub mod parallel;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::{History, Outcome, Request, Value};
+use crate::history::{Ask, History, Outcome, Request, Value};
 
 /// Requests that were answered, of those given.
 fn answered<'a>(
@@ -154,7 +155,7 @@ pub fn fates(history: &History, mark: &str) -> Fates {
 
 /// What names the session in an ID: without the store node and the route behind it, which change when another node takes
 /// the session over.
-fn random_part(id: &str) -> &str {
+pub(crate) fn random_part(id: &str) -> &str {
     const DIGITS: usize = 32;
     match id.split_at_checked(DIGITS) {
         Some((part, rest))
@@ -172,6 +173,22 @@ fn list(request: &Request) -> Option<&[String]> {
         Value::List(list) => Some(list),
         Value::Nothing | Value::Number(_) | Value::Text(_) => None,
     }
+}
+
+/// Browsers whose last answer about this list has every item whose appending was acknowledged.
+pub fn complete<'a>(history: &'a History, wanted: &str) -> BTreeSet<&'a str> {
+    let has_all = |who: &&str| {
+        let appended = answered(history.of(who)).filter_map(|request| match &request.what {
+            Ask::Append { name, value } if name == wanted => Some(value),
+            _ => None,
+        });
+        let about = |request: &&Request| matches!(&request.what, Ask::Get { name } | Ask::Append { name, .. } if name == wanted);
+        let last = answered(history.of(who)).filter(about).last();
+        let goods = last.and_then(list).unwrap_or_default();
+        let appended: Vec<&String> = appended.collect();
+        !appended.is_empty() && appended.iter().all(|item| goods.contains(item))
+    };
+    history.browsers().into_iter().filter(has_all).collect()
 }
 
 /// The node that answered each browser last.

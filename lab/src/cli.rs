@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Command};
 use program::{Failure, exit};
 
 use crate::process::leash;
-use crate::{doctor, load, run, up};
+use crate::{doctor, load, run, trace, up};
 
 /// Runs the program with these arguments, the first being its name.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
@@ -48,6 +48,7 @@ fn dispatch(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     match matches.subcommand() {
         Some(("run", matches)) => run::run(matches),
         Some(("load", matches)) => load::run(matches),
+        Some(("trace", matches)) => trace::run(matches),
         Some(("list", matches)) => run::list(matches),
         Some((other, _)) => Err(Failure::Usage(format!(
             "there is no command `{other}`; `lab --help` lists them"
@@ -87,6 +88,7 @@ pub fn command() -> Command {
         .subcommand(up::PROGRAM.command().name("up"))
         .subcommand(run::command())
         .subcommand(load::command())
+        .subcommand(trace::command())
         .subcommand(run::list_command())
         .subcommand(doctor::PROGRAM.command().name("doctor"))
         .subcommand(carried("proxy", "The proxy (`lab proxy --help`)"))

@@ -5,6 +5,7 @@ pub mod read;
 pub mod wire;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -105,7 +106,8 @@ pub struct Browser {
     name: String,
     from: Option<IpAddr>,
     site: Site,
-    jar: Jar,
+    /// Shared by the tabs of one browser.
+    jar: Arc<Mutex<Jar>>,
     wire: Wire,
     recorder: Recorder,
     patience: Duration,
@@ -126,7 +128,7 @@ impl Browser {
             from,
             wire: Wire::new(site.address, bound),
             site: site.clone(),
-            jar: Jar::default(),
+            jar: Arc::default(),
             recorder: recorder.clone(),
             patience: PATIENCE,
         }
@@ -140,15 +142,44 @@ impl Browser {
     /// A second window: another connection, the same cookies as this browser has now.
     pub fn window(&self, name: impl Into<String>) -> Self {
         let mut window = Self::new(name, self.from, &self.site, &self.recorder);
-        window.jar = self.jar.clone();
+        window.jar = Arc::new(Mutex::new(self.jar().clone()));
         window
+    }
+
+    /// A tab: another connection and the same jar, so that requests of one session can overlap.
+    pub fn tab(&self, name: impl Into<String>) -> Self {
+        let mut tab = Self::new(name, self.from, &self.site, &self.recorder);
+        tab.jar = Arc::clone(&self.jar);
+        tab
+    }
+
+    /// Waits so long for an answer from now on.
+    pub fn be_patient(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    fn jar(&self) -> MutexGuard<'_, Jar> {
+        self.jar.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session ID that the context would be shown now.
+    pub fn session(&self) -> Option<String> {
+        let now_us = self.recorder.micros(Instant::now());
+        let jar = self.jar();
+        jar.value(&self.site.cookie, &self.site.context, now_us)
+            .map(str::to_owned)
+    }
+
+    /// Forgets all cookies.
+    pub fn forget(&self) {
+        *self.jar() = Jar::default();
     }
 
     /// Puts a session ID into the jar as if an earlier visit had left it.
     pub fn keep_session(&mut self, id: &str) {
         let line = format!("{}={id}; Path={}", self.site.cookie, self.site.context);
         let (host, context) = (self.site.host().to_owned(), self.site.context.clone());
-        self.jar.set(&line, &host, &context, 0);
+        self.jar().set(&line, &host, &context, 0);
     }
 
     /// Asks, waits for the answer, records both; returns what was recorded.
@@ -164,7 +195,7 @@ impl Browser {
         let now_us = self.recorder.micros(Instant::now());
         let plain = path.split('?').next().unwrap_or_default().to_owned();
         let sent_session = self
-            .jar
+            .jar()
             .value(&self.site.cookie, &plain, now_us)
             .map(str::to_owned);
         let outcome = match self.message(&what, &path, &plain, now_us) {
@@ -192,7 +223,7 @@ impl Browser {
     fn keep_cookies(&mut self, answered: &wire::Answered, path: &str, now_us: u64) {
         for line in answered.headers().get_all(SET_COOKIE) {
             if let Ok(line) = line.to_str() {
-                self.jar.set(line, self.site.host(), path, now_us);
+                self.jar().set(line, self.site.host(), path, now_us);
             }
         }
     }
@@ -209,7 +240,7 @@ impl Browser {
             .uri(path)
             .header(HOST, &self.site.authority)
             .header(USER_AGENT, concat!("lnmt-lab/", env!("CARGO_PKG_VERSION")));
-        if let Some(cookies) = self.jar.field(plain, now_us) {
+        if let Some(cookies) = self.jar().field(plain, now_us) {
             message = message.header(COOKIE, cookies);
         }
         if let Some(from) = self.from.filter(|_| self.site.forwarded_for) {
@@ -243,6 +274,13 @@ impl Browser {
             Ask::Count => format!("{context}api/count"),
             Ask::Login { user } => format!("{context}api/login?user={}", encode(user)),
             Ask::Logout => format!("{context}api/logout"),
+            Ask::Slow { ms, name, value } => {
+                format!(
+                    "{context}api/slow?ms={ms}&name={}&value={}",
+                    encode(name),
+                    encode(value)
+                )
+            }
             Ask::Page { path } => path.clone(),
         }
     }
@@ -252,9 +290,12 @@ fn method(what: &Ask) -> Method {
     match what {
         Ask::Session | Ask::Get { .. } | Ask::Page { .. } => Method::GET,
         // POST, so that a proxy does not try a write a second time.
-        Ask::Set { .. } | Ask::Append { .. } | Ask::Count | Ask::Login { .. } | Ask::Logout => {
-            Method::POST
-        }
+        Ask::Set { .. }
+        | Ask::Append { .. }
+        | Ask::Count
+        | Ask::Login { .. }
+        | Ask::Logout
+        | Ask::Slow { .. } => Method::POST,
     }
 }
 

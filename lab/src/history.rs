@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::tap::commands::Command;
+
 /// A history keeps so many entries; later ones are counted but not kept, and make every verdict unknown.
 pub const ENTRIES_MAX: usize = 500_000;
 
@@ -53,6 +55,15 @@ pub enum Ask {
     },
     /// `POST api/logout`: the session ends.
     Logout,
+    /// `POST api/slow`: loads the session, waits, and only then sets the attribute.
+    Slow {
+        /// How long it waits, in milliseconds.
+        ms: u64,
+        /// Which attribute.
+        name: String,
+        /// Its new value.
+        value: String,
+    },
     /// `GET` of a page for people, by its absolute path.
     Page {
         /// Such as `/test/`.
@@ -170,7 +181,7 @@ pub enum Change {
 }
 
 /// One line of a history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Entry {
     /// A request and how it ended.
@@ -184,6 +195,26 @@ pub enum Entry {
         /// What happened.
         change: Change,
     },
+    /// A tap between an application server and a store node heard a command and its answer.
+    Wire {
+        /// When it was answered, in microseconds since the history began.
+        at_us: u64,
+        /// The application server.
+        server: String,
+        /// The store node.
+        node: String,
+        /// What was heard.
+        command: Command,
+    },
+    /// Something was measured.
+    Figure {
+        /// Microseconds since the history began.
+        at_us: u64,
+        /// What.
+        name: String,
+        /// How much; the unit is the name's.
+        value: f64,
+    },
     /// The play reached a point that its judge asks about (`killed TomcatA`).
     Mark {
         /// Microseconds since the history began.
@@ -194,7 +225,7 @@ pub enum Entry {
 }
 
 /// Entries in the order in which they ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
     /// The entries.
     pub entries: Vec<Entry>,
@@ -207,7 +238,28 @@ impl History {
     pub fn requests(&self) -> impl Iterator<Item = &Request> {
         self.entries.iter().filter_map(|entry| match entry {
             Entry::Request(request) => Some(request.as_ref()),
-            Entry::Node { .. } | Entry::Mark { .. } => None,
+            _ => None,
+        })
+    }
+
+    /// What taps heard, as (server, node, command).
+    pub fn wire(&self) -> impl Iterator<Item = (&str, &str, &Command)> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Wire {
+                server,
+                node,
+                command,
+                ..
+            } => Some((server.as_str(), node.as_str(), command)),
+            _ => None,
+        })
+    }
+
+    /// The last figure of this name.
+    pub fn figure(&self, wanted: &str) -> Option<f64> {
+        self.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Figure { name, value, .. } if name == wanted => Some(*value),
+            _ => None,
         })
     }
 
@@ -289,6 +341,35 @@ impl Recorder {
             node: node.to_owned(),
             change,
         });
+    }
+
+    /// A tap heard a command and its answer.
+    pub fn wire(&self, server: &str, node: &str, command: Command) {
+        self.add(Entry::Wire {
+            at_us: self.micros(Instant::now()),
+            server: server.to_owned(),
+            node: node.to_owned(),
+            command,
+        });
+    }
+
+    /// Something was measured.
+    pub fn figure(&self, name: &str, value: f64) {
+        self.add(Entry::Figure {
+            at_us: self.micros(Instant::now()),
+            name: name.to_owned(),
+            value,
+        });
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.book().history.entries.len()
+    }
+
+    /// Whether nothing was recorded yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The play reached a point that its judge asks about.

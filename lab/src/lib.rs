@@ -6,6 +6,7 @@
 //!   browsers       ▼
 //!  client.rs ──► stage.rs ── process.rs ── leash ─► proxy, TomcatA, TomcatB, n1, n2
 //!      │           │ kill, restart, add             (real processes; none outlives the lab)
+//!      │           ├─ tap.rs   between servers and store nodes: heard, cut, healed
 //!      ▼           ▼
 //!   history.rs   what was asked, who answered, what came back, what happened to the nodes
 //!      │
@@ -16,17 +17,20 @@
 //!   scenario.rs  one file per experiment: play, then judge ──► report.rs: table, JSON, Markdown
 //! ```
 //!
-//! Commands: [`up`] keeps a stage for people; [`run`] plays scenarios; [`load`] is many users at once; [`doctor`] looks whether this machine is fit for it.
+//! Commands: [`up`] keeps a stage for people; [`run`] plays scenarios; [`trace`] shows what reaches the store nodes; [`load`] is many users at once; [`doctor`] looks whether this machine is fit for it.
 
 pub mod cli;
 pub mod doctor;
 pub mod load;
 pub mod run;
+pub mod trace;
 pub mod up;
 
+pub mod app;
 pub mod arguments;
 pub mod check;
 pub mod client;
+pub mod heartbeat;
 pub mod history;
 pub mod mode;
 pub mod process;
@@ -34,5 +38,7 @@ pub mod report;
 pub mod scenario;
 pub mod stage;
 pub mod store;
+pub mod tap;
+pub mod tomcat;
 pub mod topology;
 pub mod wait;

@@ -28,9 +28,11 @@ use tokio::sync::mpsc;
 use self::schedule::Schedule;
 use self::tally::{Tally, Total};
 use self::user::{DUE_WAITING, Habits};
+use crate::app::Apps;
 use crate::arguments::{
     dir_argument, seed, seed_argument, site, site_arguments, store, store_argument,
 };
+use crate::check::parallel::TAB;
 use crate::cli::{note, say};
 use crate::client::{Browser, Site};
 use crate::history::{Recorder, Request};
@@ -38,6 +40,7 @@ use crate::mode::Mode;
 use crate::scenario;
 use crate::stage::{self, Stage, folder};
 use crate::store::Store;
+use crate::topology::Topology;
 
 /// The name and version of the JSON that `lab load --json` prints.
 pub const SCHEMA: &str = "lnmt-lab/load/1";
@@ -47,6 +50,9 @@ const ENDED_WAITING: usize = 10_000;
 
 /// A load may have so many users; each has a connection of its own.
 const USERS_MAX: usize = 20_000;
+
+/// A user may have so many requests under way at once.
+const TABS_MAX: u64 = 16;
 
 /// The longest load: a line a second is kept of it.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -84,7 +90,29 @@ pub fn command() -> Command {
                 .default_value("10s")
                 .help("How long requests are made"),
         )
-        .arg(store_argument())
+        .arg(
+            Arg::new("parallel")
+                .long("parallel")
+                .value_name("N")
+                .value_parser(value_parser!(u64).range(1..=TABS_MAX))
+                .default_value("1")
+                .help("Requests of one user at once, on one session; each of them keeps to a list of its own"),
+        )
+        .arg(
+            Arg::new("kill")
+                .long("kill")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("base-url")
+                .help("Kill each application server and store node in turn, and start it again, until the load ends"),
+        )
+        .arg(
+            Arg::new("locking")
+                .long("locking")
+                .value_name("LOCKING")
+                .conflicts_with("base-url")
+                .help("lockingMode of the modes with store nodes: none, auto, all, merge, … [default: the servers']"),
+        )
+        .arg(store_argument().conflicts_with("base-url"))
         .arg(seed_argument())
         .arg(dir_argument())
         .arg(
@@ -101,6 +129,10 @@ struct Plan {
     rate: f64,
     users: usize,
     duration_seconds: f64,
+    /// Requests of one user at once.
+    parallel: usize,
+    /// Whether nodes are killed meanwhile.
+    kill: bool,
     seed: u64,
     mode: Option<Mode>,
     base_url: Option<String>,
@@ -147,6 +179,10 @@ fn plan(matches: &ArgMatches) -> Result<Plan, Failure> {
         rate,
         users: usize::try_from(users).unwrap_or(USERS_MAX),
         duration_seconds: duration.as_secs_f64(),
+        parallel: matches
+            .get_one::<u64>("parallel")
+            .map_or(1, |n| usize::try_from(*n).unwrap_or(1)),
+        kill: matches.get_flag("kill"),
         seed: seed(matches),
         // A stage has a mode in any case; of a foreign site it must be told, or nothing is promised.
         mode: mode.or_else(|| base_url.is_none().then(Mode::default)),
@@ -169,11 +205,12 @@ async fn load(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         plan.seed,
         folder.display()
     ));
-    let (site, stage) = match site(matches).await? {
+    let (site, mut stage) = match site(matches).await? {
         Some(site) => (site, None),
         None => {
             let mode = plan.mode.unwrap_or_default();
-            let (site, stage) = own_stage(mode, store, &folder).await?;
+            let locking = matches.get_one::<String>("locking").map(String::as_str);
+            let (site, stage) = own_stage(mode, store, locking, &folder).await?;
             (site, Some(stage))
         }
     };
@@ -185,16 +222,19 @@ async fn load(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let loading = drive(&plan, &site, &nodes, Arc::clone(&stop));
     tokio::pin!(loading);
+    let mut killing = Box::pin(kill_each(stage.as_mut().filter(|_| plan.kill)));
     let mut interrupted = false;
     let total = loop {
         tokio::select! {
             total = &mut loading => break total?,
+            failure = &mut killing => return Err(failure),
             asked = signals.stop(), if !interrupted => {
                 interrupted = asked == Asked::Interrupt;
                 stop.store(true, Ordering::Relaxed);
             }
         }
     };
+    drop(killing);
     if let Some(stage) = stage {
         stage.stop().await;
     }
@@ -206,17 +246,51 @@ async fn load(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     })
 }
 
+/// Kills each node but the proxy in turn and starts it again, until it is dropped; ends only when one does not start.
+async fn kill_each(stage: Option<&mut Stage>) -> Failure {
+    /// From one death to the next: long enough for the others to notice, and for copies to be made again.
+    const EVERY: Duration = Duration::from_secs(2);
+    let Some(stage) = stage else {
+        return std::future::pending().await;
+    };
+    let topology = stage.topology();
+    let nodes = topology.appservers().chain(topology.stores());
+    let names: Vec<String> = nodes.map(|node| node.name.clone()).collect();
+    for name in names.iter().cycle() {
+        tokio::time::sleep(EVERY).await;
+        note(&format!("lab: {name} is killed\n"));
+        if let Err(failure) = stage.kill(name).await {
+            return failure;
+        }
+        tokio::time::sleep(EVERY / 2).await;
+        if let Err(failure) = stage.start_again(name).await {
+            return failure;
+        }
+    }
+    std::future::pending().await
+}
+
 async fn own_stage(
     mode: Mode,
     store: Option<Store>,
+    locking: Option<&str>,
     folder: &std::path::Path,
 ) -> Result<(Site, Stage), Failure> {
+    let arrange = |topology: &mut Topology| {
+        if let Some(locking) = locking {
+            topology
+                .msm
+                .insert("lockingMode", toml::Value::from(locking).to_string());
+        }
+    };
     let setting = stage::Setting {
         lab: std::env::current_exe()
             .map_err(|e| Failure::environment("cannot find the lab's own program", e))?,
         folder: folder.to_owned(),
+        recorder: None,
     };
-    let (stage, _events) = Stage::on_free_ports(mode, store, setting).await?;
+    let (stage, _events) =
+        Stage::on_free_ports(mode, store, Apps::of_environment()?, setting, arrange).await?;
     let proxy = stage.topology().proxy().map(|node| node.place.listen);
     let proxy = proxy.ok_or_else(|| Failure::Failed("the stage has no proxy".to_owned()))?;
     Ok((Site::of_stage(proxy), stage))
@@ -256,10 +330,12 @@ fn exit_code(plan: &Plan, total: &Total) -> u8 {
         None => 0,
         // Every hop loses the session, and a logout may reach the server that does not know it; that is the lesson.
         Some(Mode::RoundRobin) => never,
+        // The sessions of a server die with it.
+        Some(Mode::IpHash | Mode::SessionSticky) if plan.kill => 0,
         Some(Mode::IpHash | Mode::SessionSticky) => never + seen.a1 + seen.a3 + seen.a10,
-        // A node that dies while it is asked may cost the session, and a logout may be overtaken on another server.
-        Some(Mode::Msm) => never,
-        Some(Mode::MsmSticky) => never + seen.a1,
+        Some(Mode::Msm | Mode::MsmSticky) => never + seen.a1 + seen.a3,
+        // The route in the ID is that of the server that answered, and the data survived.
+        Some(Mode::Cluster | Mode::Backup) => seen.a1 + seen.a2 + seen.a3 + seen.a4,
     };
     u8::from(excluded > 0 || total.all.ok == 0)
 }
@@ -281,9 +357,18 @@ async fn drive(
         let from = scenario::address(random.u8(1..=254), random.u8(..), random.u8(1..=254));
         let browser = Browser::new(name.clone(), Some(from), site, &recorder);
         let (due, inbox) = mpsc::channel(DUE_WAITING);
-        let habits = Habits::new(random.u64(..), name);
-        tokio::spawn(user::live(browser, habits, inbox, ended.clone()));
+        let inbox = Arc::new(tokio::sync::Mutex::new(inbox));
         users.push(due);
+        if plan.parallel == 1 {
+            let habits = Habits::new(random.u64(..), name);
+            tokio::spawn(user::live(browser, habits, inbox, ended.clone()));
+            continue;
+        }
+        for tab in 0..plan.parallel {
+            let habits = Habits::of_tab(random.u64(..), &name, tab);
+            let tab = browser.tab(format!("{name}{TAB}{tab}"));
+            tokio::spawn(user::live(tab, habits, Arc::clone(&inbox), ended.clone()));
+        }
     }
     // The last user to finish closes the channel.
     drop(ended);
@@ -296,7 +381,7 @@ async fn drive(
         // A thread of its own: the runtime's timers have a resolution of 1 ms, the system's of about 0.06 ms.
         std::thread::spawn(move || dispatch(schedule, began, &users, &stop, &not_sent));
     }
-    let mut tally = Tally::new(plan.mode.is_some_and(Mode::binds), nodes)?;
+    let mut tally = Tally::new(plan.mode.is_some_and(Mode::binds), nodes, plan.parallel > 1)?;
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.tick().await;
     loop {

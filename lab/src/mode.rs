@@ -3,7 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use program::Failure;
 use serde::{Deserialize, Serialize};
+
+/// The variable that chooses the mode, and its plain name as one types it before a command.
+pub const VARIABLES: [&str; 2] = ["LNMT_MODE", "MODE"];
 
 /// How sessions are kept.
 #[derive(
@@ -22,24 +26,52 @@ pub enum Mode {
     Msm,
     /// In each server, with a copy in a store node that another server can take over.
     MsmSticky,
+    /// On every server: each sends its changes to all others.
+    Cluster,
+    /// On two servers: one has the session, another its copy.
+    Backup,
 }
 
 impl Mode {
     /// Every mode.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::RoundRobin,
         Self::IpHash,
         Self::SessionSticky,
         Self::Msm,
         Self::MsmSticky,
+        Self::Cluster,
+        Self::Backup,
     ];
+
+    /// The mode that the environment asks for, as the compose file does.
+    pub fn of_environment() -> Result<Option<Self>, Failure> {
+        let set = |name: &&str| std::env::var(name).is_ok_and(|text| !text.is_empty());
+        let Some(name) = VARIABLES.into_iter().find(set) else {
+            return Ok(None);
+        };
+        let mode = std::env::var(name).unwrap_or_default().parse();
+        mode.map(Some)
+            .map_err(|e: UnknownMode| Failure::Usage(format!("{name}: {e}")))
+    }
 
     /// Those in which a session is in the memory of one server and nowhere else.
     pub const IN_ONE_SERVER: [Self; 3] = [Self::RoundRobin, Self::IpHash, Self::SessionSticky];
 
-    /// Whether sessions outlive their server, because store nodes have them.
+    /// Whether store nodes have the sessions.
     pub fn stores(self) -> bool {
-        !Self::IN_ONE_SERVER.contains(&self)
+        matches!(self, Self::Msm | Self::MsmSticky)
+    }
+
+    /// Whether the servers are members of a cluster, and send their sessions to one another.
+    pub fn replicates(self) -> bool {
+        matches!(self, Self::Cluster | Self::Backup)
+    }
+
+    /// Whether our application server can be in this mode.
+    pub fn is_built(self) -> bool {
+        let name = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(self.name());
+        appserver::config::Mode::deserialize(name).is_ok()
     }
 
     /// The name that settings use.
@@ -50,6 +82,8 @@ impl Mode {
             Self::SessionSticky => "session_sticky",
             Self::Msm => "msm",
             Self::MsmSticky => "msm_sticky",
+            Self::Cluster => "cluster",
+            Self::Backup => "backup",
         }
     }
 
@@ -57,7 +91,7 @@ impl Mode {
     pub fn binds(self) -> bool {
         match self {
             // What msm_sticky binds is a session: whoever logs out is a new client, and may land elsewhere.
-            Self::RoundRobin | Self::Msm | Self::MsmSticky => false,
+            Self::RoundRobin | Self::Msm | Self::MsmSticky | Self::Cluster | Self::Backup => false,
             Self::IpHash | Self::SessionSticky => true,
         }
     }
@@ -80,6 +114,12 @@ impl Mode {
             Self::MsmSticky => {
                 "reloads keep server and session ID; when the server dies the other goes on with the session"
             }
+            Self::Cluster => {
+                "each reload changes the server and keeps the session; its ID is the same up to the route, .WEB1 or .WEB2"
+            }
+            Self::Backup => {
+                "as cluster; the session is on the server that answered last and on one other"
+            }
         }
     }
 }
@@ -95,18 +135,18 @@ impl fmt::Display for Mode {
 pub enum UnknownMode {
     /// No such mode.
     #[error(
-        "there is no mode `{0}`; use one of round_robin (alias none), ip_hash, session_sticky, msm, msm_sticky"
+        "there is no mode `{0}`; use one of round_robin (alias none), ip_hash, session_sticky, msm, msm_sticky, cluster, backup"
     )]
     NoSuch(String),
     /// A mode of the experiment that this stage has not got.
     #[error(
-        "the mode `{0}` is not built yet; use one of round_robin (alias none), ip_hash, session_sticky, msm, msm_sticky"
+        "the mode `{0}` is not built yet; use one of round_robin (alias none), ip_hash, session_sticky, msm, msm_sticky, cluster, backup"
     )]
     NotBuilt(String),
 }
 
 /// Modes of the experiment that keep sessions in other ways.
-const NOT_BUILT: [&str; 3] = ["cluster", "backup", "persistent"];
+const NOT_BUILT: [&str; 1] = ["persistent"];
 
 impl FromStr for Mode {
     type Err = UnknownMode;
@@ -156,7 +196,7 @@ mod tests {
         let error = "stiky".parse::<Mode>().expect_err("no such mode");
         assert!(error.to_string().contains("session_sticky"), "{error}");
         assert_eq!("msm-sticky".parse(), Ok(Mode::MsmSticky));
-        let error = "cluster".parse::<Mode>().expect_err("not yet");
+        let error = "persistent".parse::<Mode>().expect_err("not yet");
         assert!(error.to_string().contains("not built yet"), "{error}");
     }
 }

@@ -9,11 +9,12 @@ use program::Failure;
 use program::settings::nearest;
 use program::signals::Signals;
 
+use crate::app::Apps;
 use crate::arguments::{
     dir_argument, seed, seed_argument, site, site_arguments, store, store_argument,
 };
 use crate::check;
-use crate::check::anomaly::Watch;
+use crate::check::anomaly::Counts;
 use crate::cli::{note, say};
 use crate::client::Site;
 use crate::history::{Change, History, Recorder};
@@ -30,7 +31,11 @@ pub const LIST_SCHEMA: &str = "lnmt-lab/list/1";
 #[derive(Debug, Clone)]
 enum Ground {
     /// A fresh stage for each.
-    OwnStage { lab: PathBuf, store: Option<Store> },
+    OwnStage {
+        lab: PathBuf,
+        store: Option<Store>,
+        apps: Apps,
+    },
     /// One site for all.
     Foreign(Site),
 }
@@ -56,7 +61,7 @@ pub fn command() -> Command {
                 .num_args(0..)
                 .help("Play these only: names of `lab list`, claims (C4), modes (ip_hash) [default: all]"),
         )
-        .arg(store_argument())
+        .arg(store_argument().conflicts_with("base-url"))
         .arg(seed_argument())
         .arg(dir_argument())
         .arg(flag("json", "Print JSON instead of a table"))
@@ -108,7 +113,12 @@ async fn run_all(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let words: Vec<&String> = matches.get_many("scenario").unwrap_or_default().collect();
     let site = site(matches).await?;
     let mode = matches.get_one::<Mode>("mode").copied();
-    let chosen = choose(&words, mode, site.as_ref())?;
+    let apps = Apps::of_environment()?;
+    let mut chosen = choose(&words, mode, site.as_ref())?;
+    // Whoever names one sees what becomes of it.
+    chosen.retain(|scenario| {
+        scenario.is_for(apps) || words.iter().any(|word| **word == scenario.about().name)
+    });
     let store = store(matches)?;
     let seed = seed(matches);
     let dir = matches.get_one::<PathBuf>("dir");
@@ -117,6 +127,7 @@ async fn run_all(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         Some(site) => Ground::Foreign(site),
         None => Ground::OwnStage {
             store,
+            apps,
             lab: std::env::current_exe()
                 .map_err(|e| Failure::environment("cannot find the lab's own program", e))?,
         },
@@ -216,7 +227,7 @@ fn choose(
     }
     if site.is_some() && mode.is_none() && words.is_empty() {
         return Err(Failure::Usage(
-            "which mode is the site at --base-url in? Say --mode round_robin, ip_hash, session_sticky, msm or msm_sticky".to_owned(),
+            "which mode is the site at --base-url in? Say --mode round_robin, ip_hash, session_sticky, msm, msm_sticky, cluster or backup".to_owned(),
         ));
     }
     let chosen = all.into_iter().filter(|scenario| {
@@ -236,20 +247,17 @@ async fn one(scenario: &dyn Scenario, ground: &Ground, seed: u64, folder: &Path)
     let began = Instant::now();
     let about = scenario.about();
     let played = play(scenario, &about, ground, seed, &folder.join(&about.name)).await;
-    let mut watch = Watch::new(about.mode.binds());
-    let (finding, requests) = match played {
-        Err(why) => (Finding::unknown(why), 0),
-        Ok(history) => {
-            history.entries.iter().for_each(|entry| watch.see(entry));
-            (
-                judge(scenario, &about, &history),
-                history.requests().count(),
-            )
-        }
+    let (finding, requests, anomalies) = match played {
+        Err(why) => (Finding::unknown(why), 0, Counts::default()),
+        Ok(history) => (
+            judge(scenario, &about, &history),
+            history.requests().count(),
+            scenario.anomalies(&history),
+        ),
     };
     let mut row = Row::new(about, finding);
     row.requests = requests;
-    row.anomalies = watch.finish();
+    row.anomalies = anomalies;
     row.seconds = began.elapsed().as_secs_f64();
     row
 }
@@ -294,12 +302,16 @@ async fn play(
             );
         }
         Ground::Foreign(site) => (site.clone(), None),
-        Ground::OwnStage { lab, store } => {
+        Ground::OwnStage { lab, store, apps } => {
             let setting = stage::Setting {
                 lab: lab.clone(),
                 folder: folder.to_owned(),
+                recorder: Some(recorder.clone()),
             };
-            let (stage, _events) = Stage::on_free_ports(about.mode, *store, setting)
+            let (stage, _events) =
+                Stage::on_free_ports(about.mode, *store, *apps, setting, |topology| {
+                    scenario.arrange(topology);
+                })
                 .await
                 .map_err(failed)?;
             for node in stage.topology().appservers() {

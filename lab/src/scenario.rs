@@ -4,6 +4,9 @@
 //! can be tested with a written one and repeated from the file of a run.
 
 pub mod alias;
+pub mod chaos;
+pub mod cluster;
+pub mod concurrent;
 pub mod crowd;
 pub mod grow;
 pub mod ip_hash;
@@ -14,18 +17,24 @@ pub mod restart;
 pub mod round_robin;
 pub mod session_sticky;
 pub mod set_cookie;
+pub mod survives;
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
+use std::time::Duration;
 
 use program::Failure;
 use serde::{Deserialize, Serialize};
 
+use crate::app::Apps;
+use crate::check::anomaly::{Counts, Watch};
 use crate::client::{Browser, Site};
 use crate::history::{Change, History, Recorder, Request};
 use crate::mode::Mode;
 use crate::stage::Stage;
+use crate::tap::Link;
+use crate::topology::Topology;
 
 /// What became of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,8 +120,29 @@ pub trait Scenario {
     /// What it is about.
     fn about(&self) -> About;
 
+    /// Whether it can be played with these application servers: ours must have its mode, and the real ones have no store nodes.
+    fn is_for(&self, apps: Apps) -> bool {
+        let mode = self.about().mode;
+        match (apps.has_tomcat(), apps.has_ours()) {
+            (false, _) => mode.is_built(),
+            (true, false) => !mode.stores(),
+            // How a BackupManager speaks is not told between the two kinds.
+            (true, true) => !mode.stores() && mode.is_built() && mode != Mode::Backup,
+        }
+    }
+
+    /// Changes the topology of its stage before anything starts: a behaviour to compare with, taps, other settings.
+    fn arrange(&self, _topology: &mut Topology) {}
+
     /// Does things. Must not fail because of what browsers see: that is recorded and judged.
     fn play<'a>(&'a self, play: &'a mut Play) -> Playing<'a>;
+
+    /// What a client could observe, beside the verdict. Scenarios whose requests of one browser overlap count for themselves.
+    fn anomalies(&self, history: &History) -> Counts {
+        let mut watch = Watch::new(self.about().mode.binds());
+        history.entries.iter().for_each(|entry| watch.see(entry));
+        watch.finish()
+    }
 
     /// Judges a history. It may assume that requests were answered unless [`About::breaks_nodes`].
     fn judge(&self, history: &History) -> Finding;
@@ -133,13 +163,9 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
             mode: Mode::SessionSticky,
         }),
         Box::new(set_cookie::SetCookie),
-        Box::new(msm::SharedId),
     ];
-    let survives = |mode, fault| Box::new(msm::Survives { mode, fault });
-    for mode in [Mode::Msm, Mode::MsmSticky] {
-        all.push(survives(mode, msm::Fault::Server));
-        all.push(survives(mode, msm::Fault::Store));
-    }
+    all.extend(cluster::claims());
+    all.extend(msm::claims());
     for mode in Mode::ALL {
         all.push(Box::new(no_fault::NoFault { mode }));
     }
@@ -147,20 +173,14 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
     for mode in Mode::IN_ONE_SERVER {
         all.push(Box::new(restart::RollingRestart { mode }));
     }
-    for mode in [Mode::Msm, Mode::MsmSticky] {
-        all.push(survives(mode, msm::Fault::EveryServer));
-    }
-    for mode in [
-        Mode::IpHash,
-        Mode::SessionSticky,
-        Mode::Msm,
-        Mode::MsmSticky,
-    ] {
-        all.push(Box::new(grow::AddNode { mode }));
-    }
     for mode in [Mode::IpHash, Mode::SessionSticky] {
+        all.push(Box::new(grow::AddNode { mode }));
         all.push(Box::new(restart::RestartProxy { mode }));
     }
+    all.extend(msm::rows());
+    all.extend(cluster::rows());
+    all.extend(concurrent::rows());
+    all.extend(chaos::rows());
     all
 }
 
@@ -187,6 +207,28 @@ impl Play {
     /// A browser without cookies at this address.
     pub fn browser(&self, name: impl Into<String>, from: IpAddr) -> Browser {
         Browser::new(name, Some(from), &self.site, &self.recorder)
+    }
+
+    /// A browser that goes to this server without asking the proxy.
+    pub fn browser_at(
+        &mut self,
+        name: impl Into<String>,
+        from: IpAddr,
+        server: &str,
+    ) -> Result<Browser, Failure> {
+        let node = self
+            .stage()?
+            .topology()
+            .node(server)
+            .map(|node| node.place.listen);
+        let listen = node
+            .ok_or_else(|| Failure::Failed(format!("there is no server {server} on this stage")))?;
+        Ok(Browser::new(
+            name,
+            Some(from),
+            &Site::of_stage(listen),
+            &self.recorder,
+        ))
     }
 
     /// A browser whose requests are not part of the history; for waiting until something has happened.
@@ -244,12 +286,46 @@ impl Play {
         self.record(node, Change::Up)
     }
 
+    /// Starts a node that has ended, recorded.
+    pub async fn start_again(&mut self, node: &str) -> Result<(), Failure> {
+        self.stage()?.start_again(node).await?;
+        self.record(node, Change::Up)
+    }
+
     /// Application servers only: they are the nodes that answer, share the load, and may be somebody's home.
     fn record(&mut self, node: &str, change: Change) -> Result<(), Failure> {
         if self.appservers()?.iter().any(|name| name == node) {
             self.recorder.node(node, change);
         }
         Ok(())
+    }
+
+    /// Waits until nothing has been recorded for a while: what a server does after its response is over then.
+    pub async fn settle(&self) {
+        const QUIET: Duration = Duration::from_millis(150);
+        // A stage that is never quiet is judged as it is.
+        const TURNS_MAX: usize = 20;
+        for _ in 0..TURNS_MAX {
+            let before = self.recorder.len();
+            tokio::time::sleep(QUIET).await;
+            if self.recorder.len() == before {
+                return;
+            }
+        }
+    }
+
+    /// Cuts or heals the link from each of these servers to a store node.
+    pub fn set_links(&mut self, servers: &[String], node: &str, link: Link) -> Result<(), Failure> {
+        let stage = self.stage()?;
+        servers
+            .iter()
+            .try_for_each(|server| stage.set_link(server, node, link))
+    }
+
+    /// The names of the store nodes, n1 first.
+    pub fn stores(&mut self) -> Result<Vec<String>, Failure> {
+        let topology = self.stage()?.topology();
+        Ok(topology.stores().map(|node| node.name.clone()).collect())
     }
 
     /// The play is over; the stage, where there is one, is to be stopped.

@@ -2,6 +2,8 @@
 
 pub mod folder;
 pub mod holder;
+pub mod relay;
+pub mod scribe;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,14 +13,22 @@ use std::time::Duration;
 use program::Failure;
 use tokio::sync::mpsc;
 
+use self::relay::Relay;
+use self::scribe::Overheard;
+use crate::app::Apps;
+use crate::history::Recorder;
 use crate::mode::Mode;
 use crate::process::{Child, Ended, Start};
 use crate::store::Store;
+use crate::tap::{Link, Tap};
 use crate::topology::{Kind, Node, Topology};
 use crate::wait::Question;
 
 /// A node that starts must answer within this.
 pub const READY_AT_MOST: Duration = Duration::from_secs(15);
+
+/// A real Tomcat compiles its pages at the start, and may wait a minute for the sessions of a member that does not answer.
+pub const TOMCAT_READY_AT_MOST: Duration = Duration::from_secs(90);
 
 /// A node that is asked to stop may finish its requests for so long.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -66,6 +76,8 @@ pub struct Setting {
     pub lab: PathBuf,
     /// Where settings files and logs go; must exist.
     pub folder: PathBuf,
+    /// Where taps tell what they hear; a stage without taps needs none.
+    pub recorder: Option<Recorder>,
 }
 
 /// A running topology. Dropping it kills its nodes.
@@ -74,6 +86,9 @@ pub struct Stage {
     topology: Topology,
     setting: Setting,
     children: BTreeMap<String, Child>,
+    taps: BTreeMap<(String, String), Tap>,
+    overheard: Overheard,
+    relay: Option<Relay>,
     events: mpsc::Sender<Event>,
 }
 
@@ -88,14 +103,22 @@ impl Stage {
             topology,
             setting,
             children: BTreeMap::new(),
+            taps: BTreeMap::new(),
+            overheard: Overheard::default(),
+            relay: None,
             events,
         };
+        stage.open_taps().await?;
         stage.write_files()?;
         // All at once: the programs bear any order, and together they are ready sooner.
         let nodes = stage.topology.nodes.clone();
         for node in &nodes {
             let child = stage.launch(node).await?;
             stage.children.insert(node.name.clone(), child);
+            if node.kind == Kind::Tomcat {
+                // Two that start together wait a minute for each other's sessions.
+                stage.ready(node).await?;
+            }
         }
         for node in &nodes {
             stage.announce(node, What::Up).await?;
@@ -103,16 +126,20 @@ impl Stage {
         Ok((stage, receiver))
     }
 
-    /// A stage of its own for one scenario, on ports that are free; with store nodes if a `store` is asked for.
+    /// A stage of its own for one scenario, on ports that are free; with store nodes if a `store` is asked for. `arrange`
+    /// may change the topology before anything starts.
     pub async fn on_free_ports(
         mode: Mode,
         store: Option<Store>,
+        apps: Apps,
         setting: Setting,
+        arrange: impl Fn(&mut Topology),
     ) -> Result<(Self, mpsc::Receiver<Event>), Failure> {
         let mut last = None;
         for _ in 0..TRIES_ON_FREE_PORTS {
-            let topology = Topology::on_free_ports(mode, store)
+            let mut topology = Topology::on_free_ports(mode, store, apps)
                 .map_err(|e| Failure::environment("cannot find free ports on 127.0.0.1", e))?;
+            arrange(&mut topology);
             match Self::start(topology, setting.clone()).await {
                 Ok(stage) => return Ok(stage),
                 Err(failure) => last = Some(failure),
@@ -169,6 +196,7 @@ impl Stage {
             .topology
             .add_appserver()
             .map_err(|e| Failure::environment("cannot find a free port on 127.0.0.1", e))?;
+        self.open_taps().await?;
         self.write_files()?;
         self.start_again(&name).await?;
         for node in self.topology.nodes.iter().filter(|n| n.kind == Kind::Proxy) {
@@ -177,6 +205,82 @@ impl Stage {
                 .map_err(|e| Failure::environment("cannot tell the proxy to reload", e))?;
         }
         Ok(name)
+    }
+
+    /// Cuts or heals the link from an application server to a store node.
+    pub fn set_link(&self, server: &str, node: &str, link: Link) -> Result<(), Failure> {
+        let tap = self.taps.get(&(server.to_owned(), node.to_owned()));
+        let tap = tap.ok_or_else(|| {
+            Failure::Failed(format!("there is no tap between {server} and {node}"))
+        })?;
+        tap.set(link);
+        if let Some(relay) = &self.relay {
+            relay.pass((server, node), link == Link::Whole);
+        }
+        Ok(())
+    }
+
+    /// From now on members are told where the others really are, or that they are where they are themselves; who is known already
+    /// is not told anew.
+    pub fn lead_astray(&mut self, astray: bool) -> Result<(), Failure> {
+        self.topology.cluster.astray = astray;
+        self.relay = None;
+        let relay = Relay::start(&self.topology);
+        self.relay = Some(relay.map_err(|e| Failure::environment("cannot pass heartbeats on", e))?);
+        Ok(())
+    }
+
+    /// What members of the cluster have said to each other, of each link the beginning.
+    pub fn overheard(&self) -> &Overheard {
+        &self.overheard
+    }
+
+    /// A tap in every link between members, and somebody who tells each member of the taps that lead to the others.
+    async fn open_member_taps(&mut self) -> Result<(), Failure> {
+        let servers: Vec<Node> = self.topology.appservers().cloned().collect();
+        for (server, other) in servers
+            .iter()
+            .flat_map(|a| servers.iter().map(move |b| (a, b)))
+        {
+            let link = (server.name.clone(), other.name.clone());
+            if server.name == other.name || self.taps.contains_key(&link) {
+                continue;
+            }
+            let tap = Tap::open(other.place.receiver, self.overheard.ears(link.clone())).await;
+            let tap = tap.map_err(|e| Failure::environment("cannot open a tap on 127.0.0.1", e))?;
+            self.topology.links.insert(link.clone(), tap.address());
+            self.taps.insert(link, tap);
+        }
+        let relay = Relay::start(&self.topology);
+        self.relay = Some(relay.map_err(|e| Failure::environment("cannot pass heartbeats on", e))?);
+        Ok(())
+    }
+
+    /// A tap in every link that is to have one and has none.
+    async fn open_taps(&mut self) -> Result<(), Failure> {
+        if !self.topology.tapped {
+            return Ok(());
+        }
+        if self.topology.mode.replicates() {
+            self.open_member_taps().await?;
+        }
+        let stores: Vec<Node> = self.topology.stores().cloned().collect();
+        let servers: Vec<Node> = self.topology.appservers().cloned().collect();
+        for (server, store) in servers
+            .iter()
+            .flat_map(|server| stores.iter().map(move |store| (server, store)))
+        {
+            let link = (server.name.clone(), store.name.clone());
+            if self.taps.contains_key(&link) {
+                continue;
+            }
+            let ears = scribe::ears(self.setting.recorder.clone(), &server.name, &store.name);
+            let tap = Tap::open(store.place.listen, ears).await;
+            let tap = tap.map_err(|e| Failure::environment("cannot open a tap on 127.0.0.1", e))?;
+            self.topology.links.insert(link.clone(), tap.address());
+            self.taps.insert(link, tap);
+        }
+        Ok(())
     }
 
     /// Stops everything gracefully, front to back: the proxy finishes what runs before the servers behind it go.
@@ -195,16 +299,26 @@ impl Stage {
         ends
     }
 
-    fn settings_file(&self, name: &str) -> PathBuf {
-        self.setting.folder.join(format!("{name}.toml"))
+    /// The settings file of a node; of a Tomcat its folder.
+    fn settings_of(&self, node: &Node) -> PathBuf {
+        match node.kind {
+            Kind::Tomcat => self.setting.folder.join(&node.name),
+            _ => self.setting.folder.join(format!("{}.toml", node.name)),
+        }
     }
 
     fn write_files(&self) -> Result<(), Failure> {
         for node in &self.topology.nodes {
+            if let Some(tomcat) = self.topology.tomcat(node) {
+                let base = self.settings_of(node);
+                tomcat.write(&base).map_err(|e| {
+                    Failure::environment(format!("cannot write {}", base.display()), e)
+                })?;
+            }
             let Some(file) = self.topology.file(node) else {
                 continue;
             };
-            let path = self.settings_file(&node.name);
+            let path = self.settings_of(node);
             std::fs::write(&path, file)
                 .map_err(|e| Failure::environment(format!("cannot write {}", path.display()), e))?;
         }
@@ -212,7 +326,7 @@ impl Stage {
     }
 
     async fn launch(&self, node: &Node) -> Result<Child, Failure> {
-        let file = self.settings_file(&node.name);
+        let file = self.settings_of(node);
         let (program, arguments) = node.kind.command(&self.setting.lab, &file, node.place);
         Child::start(Start {
             name: node.name.clone(),
@@ -224,14 +338,23 @@ impl Stage {
         .await
     }
 
+    /// Waits until the node answers.
+    async fn ready(&self, node: &Node) -> Result<(), Failure> {
+        let child = self.child(&node.name)?;
+        let (question, at_most) = match node.kind {
+            Kind::Memcached => (Question::Memcached(node.place.listen), READY_AT_MOST),
+            Kind::Tomcat => (Question::Page(node.place.listen), TOMCAT_READY_AT_MOST),
+            Kind::Proxy | Kind::Appserver | Kind::Sessiond => {
+                (Question::Http(node.place.admin), READY_AT_MOST)
+            }
+        };
+        child.ready(question, at_most).await
+    }
+
     /// Waits until the node answers, then says so, and will say when it ends.
     async fn announce(&self, node: &Node, what: fn(u32) -> What) -> Result<(), Failure> {
+        self.ready(node).await?;
         let child = self.child(&node.name)?;
-        let question = match node.kind {
-            Kind::Memcached => Question::Memcached(node.place.listen),
-            Kind::Proxy | Kind::Appserver | Kind::Sessiond => Question::Http(node.place.admin),
-        };
-        child.ready(question, READY_AT_MOST).await?;
         let events = self.events.clone();
         let up = Event {
             node: node.name.clone(),

@@ -11,6 +11,7 @@ use program::{Failure, Kind, Program, Setting};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::app::{App, Apps};
 use crate::cli::{note, say};
 use crate::mode::Mode;
 use crate::process::Ended;
@@ -26,6 +27,10 @@ pub struct Config {
     pub mode: Mode,
     /// What the store nodes are.
     pub store: Store,
+    /// What TomcatA is.
+    pub app_a: App,
+    /// What TomcatB is.
+    pub app_b: App,
     /// Where the proxy listens: the address for the browser.
     pub listen: SocketAddr,
     /// The proxy's admin port.
@@ -38,6 +43,10 @@ pub struct Config {
     pub tomcat_b: SocketAddr,
     /// TomcatB's admin port.
     pub tomcat_b_admin: SocketAddr,
+    /// Where TomcatA listens for other members of the cluster.
+    pub tomcat_a_receiver: SocketAddr,
+    /// Where TomcatB listens for other members of the cluster.
+    pub tomcat_b_receiver: SocketAddr,
     /// Where the store node n1 listens.
     pub n1: SocketAddr,
     /// n1's admin port.
@@ -56,11 +65,11 @@ pub struct Config {
 
 /// The default places, in the order of [`Topology::article`].
 const PLACES: [Place; 5] = [
-    Place::loopback(8080, 8090),
-    Place::loopback(8081, 8091),
-    Place::loopback(8082, 8092),
-    Place::loopback(11221, 11231),
-    Place::loopback(11222, 11232),
+    Place::loopback(8080, 8090, 0),
+    Place::loopback(8081, 8091, 4000),
+    Place::loopback(8082, 8092, 4001),
+    Place::loopback(11221, 11231, 0),
+    Place::loopback(11222, 11232, 0),
 ];
 
 impl Default for Config {
@@ -69,12 +78,16 @@ impl Default for Config {
         Self {
             mode: Mode::default(),
             store: Store::default(),
+            app_a: App::default(),
+            app_b: App::default(),
             listen: proxy.listen,
             admin: proxy.admin,
             tomcat_a: a.listen,
             tomcat_a_admin: a.admin,
             tomcat_b: b.listen,
             tomcat_b_admin: b.admin,
+            tomcat_a_receiver: a.receiver,
+            tomcat_b_receiver: b.receiver,
             n1: n1.listen,
             n1_admin: n1.admin,
             n2: n2.listen,
@@ -88,19 +101,30 @@ impl Default for Config {
 
 impl Config {
     fn places(&self) -> [Place; 5] {
-        let place = |listen, admin| Place { listen, admin };
+        let place = |listen, admin, receiver| Place {
+            listen,
+            admin,
+            receiver,
+        };
         [
-            place(self.listen, self.admin),
-            place(self.tomcat_a, self.tomcat_a_admin),
-            place(self.tomcat_b, self.tomcat_b_admin),
-            place(self.n1, self.n1_admin),
-            place(self.n2, self.n2_admin),
+            place(self.listen, self.admin, self.listen),
+            place(self.tomcat_a, self.tomcat_a_admin, self.tomcat_a_receiver),
+            place(self.tomcat_b, self.tomcat_b_admin, self.tomcat_b_receiver),
+            place(self.n1, self.n1_admin, self.n1),
+            place(self.n2, self.n2_admin, self.n2),
         ]
+    }
+
+    fn apps(&self) -> Apps {
+        Apps {
+            a: self.app_a,
+            b: self.app_b,
+        }
     }
 }
 
 /// Each address with the node that wants it and the setting that moves it.
-pub(crate) fn addresses(config: &Config) -> [(&'static str, SocketAddr, &'static str); 10] {
+pub(crate) fn addresses(config: &Config) -> [(&'static str, SocketAddr, &'static str); 12] {
     [
         ("proxy", config.listen, "listen"),
         ("proxy (admin)", config.admin, "admin"),
@@ -108,6 +132,16 @@ pub(crate) fn addresses(config: &Config) -> [(&'static str, SocketAddr, &'static
         ("TomcatA (admin)", config.tomcat_a_admin, "tomcat_a_admin"),
         ("TomcatB", config.tomcat_b, "tomcat_b"),
         ("TomcatB (admin)", config.tomcat_b_admin, "tomcat_b_admin"),
+        (
+            "TomcatA (members)",
+            config.tomcat_a_receiver,
+            "tomcat_a_receiver",
+        ),
+        (
+            "TomcatB (members)",
+            config.tomcat_b_receiver,
+            "tomcat_b_receiver",
+        ),
         ("n1", config.n1, "n1"),
         ("n1 (admin)", config.n1_admin, "n1_admin"),
         ("n2", config.n2, "n2"),
@@ -122,7 +156,7 @@ pub const PROGRAM: Program = Program {
     name: "lab up",
     about: "Starts proxy, TomcatA, TomcatB, n1 and n2 as processes on this machine, until Ctrl-C",
     after_help: "Each node's settings file and log are in the folder of the run, which is printed at the start.\n\
-                 MODE chooses the mode like LNMT_MODE, as it does in the compose file, and STORE the store like LNMT_STORE.\n\
+                 MODE chooses the mode like LNMT_MODE, as it does in the compose file, STORE the store, APP_A and APP_B the servers.\n\
                  Exit codes: 0 stopped by SIGTERM or SIGQUIT, 130 by Ctrl-C, 2 wrong usage, 3 a port is taken or a node does not start.",
     version: "",
     settings: &[
@@ -130,13 +164,25 @@ pub const PROGRAM: Program = Program {
             "mode",
             Kind::Text,
             "MODE",
-            "How sessions are kept: round_robin (none), ip_hash, session_sticky, msm, msm_sticky [default: round_robin]",
+            "How sessions are kept: round_robin (none), ip_hash, session_sticky, msm, msm_sticky, cluster, backup [default: round_robin]",
         ),
         Setting::new(
             "store",
             Kind::Text,
             "STORE",
             "What n1 and n2 are: sessiond, or the real memcached [default: sessiond]",
+        ),
+        Setting::new(
+            "app_a",
+            Kind::Text,
+            "APP",
+            "What TomcatA is: appserver, or the real tomcat [default: appserver]",
+        ),
+        Setting::new(
+            "app_b",
+            Kind::Text,
+            "APP",
+            "What TomcatB is: appserver, or the real tomcat [default: appserver]",
         ),
         Setting::new(
             "listen",
@@ -173,6 +219,18 @@ pub const PROGRAM: Program = Program {
             Kind::Text,
             ADDRESS,
             "TomcatB's admin port [default: 127.0.0.1:8092]",
+        ),
+        Setting::new(
+            "tomcat_a_receiver",
+            Kind::Text,
+            ADDRESS,
+            "Where TomcatA listens for other members of a cluster [default: 127.0.0.1:4000]",
+        ),
+        Setting::new(
+            "tomcat_b_receiver",
+            Kind::Text,
+            ADDRESS,
+            "Where TomcatB listens for other members of a cluster [default: 127.0.0.1:4001]",
         ),
         Setting::new(
             "n1",
@@ -224,6 +282,8 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
     let mut settings = PROGRAM.settings(arguments)?;
     take_plain(&mut settings, "mode", "MODE")?;
     take_plain(&mut settings, "store", "STORE")?;
+    take_plain(&mut settings, "app_a", "APP_A")?;
+    take_plain(&mut settings, "app_b", "APP_B")?;
     let config: Config = settings.config()?;
     match settings.action {
         Action::PrintConfig => say(&settings.print(&config)?),
@@ -253,14 +313,23 @@ async fn up(config: Config) -> Result<ExitCode, Failure> {
     // First of all, so that a Ctrl-C during the start also stops what has been started.
     let mut signals = Signals::listen()?;
     config.store.is_here()?;
+    config.app_a.is_here()?;
+    config.app_b.is_here()?;
     refuse_taken_ports(&config)?;
     let folder = folder::create(config.dir.as_deref(), "up")?;
-    let mut topology = Topology::article(config.mode, config.store, config.places());
+    let mut topology = Topology::article(config.mode, config.store, config.apps(), config.places());
     topology.log.clone_from(&config.log);
     note(&format!("lab: starting {} nodes …\n", topology.nodes.len()));
     let lab = std::env::current_exe()
         .map_err(|e| Failure::environment("cannot find the lab's own program", e))?;
-    let start = Stage::start(topology, stage::Setting { lab, folder });
+    let start = Stage::start(
+        topology,
+        stage::Setting {
+            lab,
+            folder,
+            recorder: None,
+        },
+    );
     let (mut stage, mut events) = tokio::select! {
         started = start => started?,
         request = signals.stop() => return Ok(exit_code(request)),
@@ -323,6 +392,7 @@ fn line(event: &str) -> String {
 fn refuse_taken_ports(config: &Config) -> Result<(), Failure> {
     let taken: Vec<String> = addresses(config)
         .into_iter()
+        .filter(|(.., setting)| config.mode.replicates() || !setting.ends_with("_receiver"))
         .filter(|(.., setting)| config.store == Store::Sessiond || !["n1_admin", "n2_admin"].contains(setting))
         .filter_map(|(node, address, setting)| {
             let who = holder::taken(address)?;
@@ -353,6 +423,8 @@ fn welcome(config: &Config, stage: &Stage) -> String {
     {
         let listen = place.listen.to_string();
         let status = match (*node, config.store) {
+            ("TomcatA", _) if config.app_a == App::Tomcat => "the real Tomcat".to_owned(),
+            ("TomcatB", _) if config.app_b == App::Tomcat => "the real Tomcat".to_owned(),
             ("n1" | "n2", Store::Memcached) => "the real memcached: ask it for `stats`".to_owned(),
             _ => format!("status http://{}/status", place.admin),
         };

@@ -47,6 +47,8 @@ pub enum Question {
     Http(SocketAddr),
     /// memcached's `version`, at the address for clients.
     Memcached(SocketAddr),
+    /// A question of the JSON contract that makes no session, at the address for clients.
+    Page(SocketAddr),
 }
 
 impl Question {
@@ -55,6 +57,7 @@ impl Question {
         match self {
             Self::Http(address) => http_ok(address, "/readyz").await,
             Self::Memcached(address) => version_ok(address).await,
+            Self::Page(address) => http_ok(address, "/jsp/api/get?name=ready").await,
         }
     }
 }
@@ -66,6 +69,39 @@ async fn version_ok(address: SocketAddr) -> Result<(), String> {
         Ok(answer) => Err(format!("{address} says {}", first_line(&answer))),
         Err(why) => Err(format!("{address} {why}")),
     }
+}
+
+/// The JSON at `GET path` on `address`. The error says what came instead.
+pub async fn json(address: SocketAddr, path: &str) -> Result<serde_json::Value, String> {
+    /// The longest answer that is read.
+    const LONGEST: u64 = 4 << 20;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.take(LONGEST).read_to_end(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    let answer = match timeout(ONE_QUESTION, exchange).await {
+        Ok(answer) => answer.map_err(|e| format!("http://{address}{path} does not answer: {e}"))?,
+        Err(_) => {
+            return Err(format!(
+                "http://{address}{path} took longer than {} s",
+                ONE_QUESTION.as_secs()
+            ));
+        }
+    };
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .map_or(answer.len(), |at| at + 4);
+    serde_json::from_slice(&answer[end..]).map_err(|e| {
+        format!(
+            "http://{address}{path} says {}, which is no JSON: {e}",
+            first_line(&answer)
+        )
+    })
 }
 
 /// `GET path` on `address`: fine when the answer is 200. The error says what came instead.

@@ -10,7 +10,7 @@ use std::process::Command;
 use support::{Running, children, free_address, get, gone, lab, run, signal, text, wait_for};
 
 /// The settings that place a node, proxy first.
-const PLACES: [&str; 10] = [
+const PLACES: [&str; 12] = [
     "listen",
     "admin",
     "tomcat-a",
@@ -21,6 +21,8 @@ const PLACES: [&str; 10] = [
     "n1-admin",
     "n2",
     "n2-admin",
+    "tomcat-a-receiver",
+    "tomcat-b-receiver",
 ];
 
 /// `lab up` on free ports, and where its proxy listens.

@@ -128,7 +128,7 @@ impl Watch {
         match entry {
             Entry::Request(request) => self.request(request),
             Entry::Node { node, change, .. } => self.node(node, *change),
-            Entry::Mark { .. } => {}
+            Entry::Mark { .. } | Entry::Wire { .. } | Entry::Figure { .. } => {}
         }
     }
 
@@ -229,7 +229,7 @@ impl Browser {
         match what {
             // Whether there still is a session, and under which ID, nobody knows.
             Ask::Login { .. } | Ask::Logout => self.held = None,
-            Ask::Set { name, .. } => {
+            Ask::Set { name, .. } | Ask::Slow { name, .. } => {
                 if let Some(held) = &mut self.held {
                     held.forget(name);
                 }

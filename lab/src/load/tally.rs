@@ -8,6 +8,7 @@ use program::Failure;
 use serde::Serialize;
 
 use crate::check::anomaly::{Counts, Watch};
+use crate::check::parallel;
 use crate::history::{Change, Entry, Outcome, Request};
 
 /// Latencies above this count as this.
@@ -109,6 +110,8 @@ fn in_short(anomalies: &Counts) -> String {
 #[derive(Debug)]
 pub struct Tally {
     watch: Watch,
+    /// Counts instead where requests of one user overlap.
+    overlapping: Option<parallel::Watch>,
     all: Bucket,
     second: Bucket,
     seconds: Vec<Span>,
@@ -163,8 +166,9 @@ impl Bucket {
 }
 
 impl Tally {
-    /// `binds`: whether the proxy promises to bring a browser back; `nodes`: those that are known to be there.
-    pub fn new(binds: bool, nodes: &[String]) -> Result<Self, Failure> {
+    /// `binds`: whether the proxy promises to bring a browser back; `nodes`: those that are known to be there; `overlap`:
+    /// whether requests of one user overlap.
+    pub fn new(binds: bool, nodes: &[String], overlap: bool) -> Result<Self, Failure> {
         let mut watch = Watch::new(binds);
         for node in nodes {
             watch.see(&Entry::Node {
@@ -175,6 +179,7 @@ impl Tally {
         }
         Ok(Self {
             watch,
+            overlapping: overlap.then(parallel::Watch::default),
             all: Bucket::new(Duration::ZERO)?,
             second: Bucket::new(Duration::ZERO)?,
             seconds: Vec::new(),
@@ -193,6 +198,9 @@ impl Tally {
         match &request.outcome {
             Outcome::Ok(_) => {}
             Outcome::Fail(why) | Outcome::Unknown(why) => self.reason(why),
+        }
+        if let Some(overlapping) = &mut self.overlapping {
+            overlapping.see(&request);
         }
         self.watch.see(&Entry::Request(Box::new(request)));
     }
@@ -216,15 +224,28 @@ impl Tally {
         let span = self.second.close(now);
         self.second = Bucket::new(now)?;
         self.seconds.push(span);
-        Ok(span.line(&self.watch.so_far()))
+        let anomalies = match &self.overlapping {
+            Some(overlapping) => overlapping.so_far(),
+            None => self.watch.so_far(),
+        };
+        Ok(span.line(&anomalies))
     }
 
     /// The load is over.
     pub fn finish(self, now: Duration) -> Total {
         let (skew_requests, skew_sessions) = self.watch.skews();
+        let in_turn = self.watch.finish();
+        let anomalies = match &self.overlapping {
+            Some(overlapping) => Counts {
+                a10: in_turn.a10,
+                a11: in_turn.a11,
+                ..overlapping.so_far()
+            },
+            None => in_turn,
+        };
         Total {
             all: self.all.close(now),
-            anomalies: self.watch.finish(),
+            anomalies,
             nodes: self.nodes,
             skew_requests,
             skew_sessions,
@@ -317,7 +338,8 @@ mod tests {
 
     #[test]
     fn seconds_and_the_whole_are_counted_apart() {
-        let mut tally = Tally::new(false, &["TomcatA".into(), "TomcatB".into()]).expect("a tally");
+        let mut tally =
+            Tally::new(false, &["TomcatA".into(), "TomcatB".into()], false).expect("a tally");
         let answer = || Answer {
             status: 200,
             node: Some("TomcatA".into()),

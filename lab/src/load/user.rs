@@ -1,14 +1,18 @@
 //! A virtual user: what it asks next, and the task that asks when it is due.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use crate::client::Browser;
 use crate::history::{Ask, Request};
 
 /// So many of a user's requests may be due while one is under way; later ones are not sent and are counted.
 pub const DUE_WAITING: usize = 64;
+
+/// A tab puts no more into its list, for nobody ends its session.
+const ITEMS_OF_TAB: usize = 200;
 
 /// A user logs out at the latest after so many requests, so that no session grows without end.
 const REQUESTS_PER_SESSION: usize = 100;
@@ -20,6 +24,8 @@ pub struct Habits {
     name: String,
     in_session: usize,
     items: usize,
+    /// Its own list, where other requests of the same user overlap with this one's.
+    tab: Option<usize>,
 }
 
 impl Habits {
@@ -30,11 +36,24 @@ impl Habits {
             name: name.into(),
             in_session: 0,
             items: 0,
+            tab: None,
+        }
+    }
+
+    /// The habits of one tab of the user `name`, whose other tabs work on the same session at the same time: it keeps to a
+    /// list of its own, and ends no session.
+    pub fn of_tab(seed: u64, name: &str, tab: usize) -> Self {
+        Self {
+            tab: Some(tab),
+            ..Self::new(seed, format!("{name}-{tab}"))
         }
     }
 
     /// What to ask next.
     pub fn next_ask(&mut self) -> Ask {
+        if let Some(tab) = self.tab {
+            return self.next_of_tab(tab);
+        }
         self.in_session += 1;
         if self.in_session > REQUESTS_PER_SESSION {
             self.in_session = 0;
@@ -68,14 +87,36 @@ impl Habits {
     }
 }
 
+impl Habits {
+    fn next_of_tab(&mut self, tab: usize) -> Ask {
+        let name = format!("cart-{tab}");
+        match self.random.u8(..100) {
+            0..40 if self.items < ITEMS_OF_TAB => {
+                self.items += 1;
+                Ask::Append {
+                    name,
+                    value: format!("{}-{}", self.name, self.items),
+                }
+            }
+            0..80 => Ask::Get { name },
+            _ => Ask::Session,
+        }
+    }
+}
+
 /// Asks whatever is due, one request after the other, until nothing more will be due.
 pub async fn live(
     mut browser: Browser,
     mut habits: Habits,
-    mut due: mpsc::Receiver<Instant>,
+    due: Arc<Mutex<mpsc::Receiver<Instant>>>,
     ended: mpsc::Sender<Request>,
 ) {
-    while let Some(due) = due.recv().await {
+    loop {
+        // Whichever tab is free takes the next that is due.
+        let next = due.lock().await.recv().await;
+        let Some(due) = next else {
+            return;
+        };
         let request = browser.ask_due(habits.next_ask(), due).await;
         if ended.send(request).await.is_err() {
             return;

@@ -60,11 +60,13 @@ impl Scenario for AddNode {
             statement: match self.mode {
                 Mode::IpHash => "most clients move (modulo)",
                 Mode::SessionSticky | Mode::RoundRobin | Mode::MsmSticky => "nobody moves",
-                Mode::Msm => "no session is lost",
+                Mode::Msm | Mode::Cluster | Mode::Backup => "no session is lost",
             },
             expected: match self.mode {
                 Mode::IpHash => "about two of three browsers move and lose their sessions",
-                Mode::Msm => "every session kept, the new server serves them too",
+                Mode::Msm | Mode::Cluster | Mode::Backup => {
+                    "every session kept, the new server serves them too"
+                }
                 Mode::SessionSticky | Mode::RoundRobin | Mode::MsmSticky => {
                     "every session kept; only new browsers reach the new server"
                 }
@@ -111,6 +113,12 @@ impl Scenario for AddNode {
             Mode::Msm => (
                 fates.lost.is_empty(),
                 format!("the new server has the same store nodes: {kept} stayed"),
+            ),
+            Mode::Cluster | Mode::Backup => (
+                fates.lost.is_empty(),
+                format!(
+                    "the new server was told of every session before it answered anybody: {kept} stayed"
+                ),
             ),
             Mode::MsmSticky => (
                 moved == 0 && fates.lost.is_empty(),

@@ -1,8 +1,10 @@
 //! The row "no fault, 2 requests" of the expectation table.
 
+use std::collections::BTreeSet;
+
 use super::crowd::Crowd;
 use super::{About, Finding, Play, Playing, Scenario, Verdict, of};
-use crate::check::{nodes, session_ids};
+use crate::check::{nodes, random_part, session_ids};
 use crate::history::{Ask, History};
 use crate::mode::Mode;
 
@@ -26,6 +28,7 @@ impl Scenario for NoFault {
                 Mode::RoundRobin => "a new ID per hop",
                 Mode::IpHash | Mode::SessionSticky | Mode::MsmSticky => "the same ID",
                 Mode::Msm => "the same ID, on any server",
+                Mode::Cluster | Mode::Backup => "the same session, on any server",
             },
             expected: match self.mode {
                 Mode::RoundRobin => "two servers, two IDs for each browser",
@@ -33,6 +36,9 @@ impl Scenario for NoFault {
                     "one server, one ID for each browser"
                 }
                 Mode::Msm => "two servers, one ID for each browser",
+                Mode::Cluster | Mode::Backup => {
+                    "two servers, one ID up to its route for each browser"
+                }
             },
             verdict: Verdict::Confirmed,
             needs_stage: false,
@@ -57,7 +63,13 @@ impl Scenario for NoFault {
         let browsers = history.browsers();
         let with = |servers: usize, ids: usize| {
             let as_many = browsers.iter().filter(|who| {
-                nodes(history.of(who)).len() == servers && session_ids(history.of(who)).len() == ids
+                let seen = session_ids(history.of(who));
+                // The route behind the digits is that of whoever answered.
+                let seen: BTreeSet<&str> = match self.mode.replicates() {
+                    true => seen.into_iter().map(random_part).collect(),
+                    false => seen,
+                };
+                nodes(history.of(who)).len() == servers && seen.len() == ids
             });
             as_many.count()
         };
@@ -65,7 +77,7 @@ impl Scenario for NoFault {
         let expected = match self.mode {
             Mode::RoundRobin => other,
             Mode::IpHash | Mode::SessionSticky | Mode::MsmSticky => same,
-            Mode::Msm => shared,
+            Mode::Msm | Mode::Cluster | Mode::Backup => shared,
         };
         let verdict = if expected == browsers.len() {
             Verdict::Confirmed
@@ -74,7 +86,7 @@ impl Scenario for NoFault {
         };
         Finding::new(
             verdict,
-            if self.mode == Mode::Msm {
+            if self.mode == Mode::Msm || self.mode.replicates() {
                 let shared = of(shared, browsers.len(), "browser");
                 format!("{shared} changed the server and kept the ID")
             } else {

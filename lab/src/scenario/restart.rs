@@ -97,7 +97,10 @@ impl Scenario for RestartProxy {
             claim: "restart the proxy",
             mode: self.mode,
             statement: "the sessions are kept",
-            expected: "nobody moves, every session kept",
+            expected: match self.mode {
+                Mode::Msm | Mode::Cluster | Mode::Backup => "every session kept",
+                _ => "nobody moves, every session kept",
+            },
             verdict: Verdict::Confirmed,
             needs_stage: true,
             breaks_nodes: true,
@@ -131,17 +134,26 @@ impl Scenario for RestartProxy {
             (_, 0) => Verdict::Refuted,
             _ => Verdict::Qualified,
         };
-        let binding = match self.mode {
-            Mode::SessionSticky => "its cookie",
-            Mode::Msm | Mode::MsmSticky => "its session ID",
-            Mode::IpHash | Mode::RoundRobin => "its address",
-        };
         let moved = of(moved, fates.total(), "browser");
-        let why = match verdict {
-            Verdict::Confirmed => format!(
+        let binding = match self.mode {
+            Mode::SessionSticky => Some("its cookie"),
+            Mode::MsmSticky => Some("its session ID"),
+            Mode::IpHash => Some("its address"),
+            Mode::Msm | Mode::RoundRobin | Mode::Cluster | Mode::Backup => None,
+        };
+        let why = match (verdict, binding) {
+            (Verdict::Confirmed, Some(binding)) => format!(
                 "{moved} moved: what binds a browser is {binding}, and the proxy need not remember it"
             ),
-            _ => format!("{moved} moved although {binding} is the same"),
+            (Verdict::Confirmed, None) => {
+                format!("{moved} moved, and it does not matter: every server serves every session")
+            }
+            (_, binding) => {
+                format!(
+                    "{moved} moved although {} is the same",
+                    binding.unwrap_or("the session")
+                )
+            }
         };
         Finding::new(verdict, observed(&fates), why)
     }

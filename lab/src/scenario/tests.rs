@@ -6,7 +6,7 @@ use crate::history::script::history;
 
 /// The verdict of the scenario `name` on a history.
 #[track_caller]
-fn judged(name: &str, cases: &[(Verdict, &str)]) {
+pub(crate) fn judged(name: &str, cases: &[(Verdict, &str)]) {
     let all = all();
     let scenario = all
         .iter()

@@ -26,6 +26,8 @@ pub(crate) fn lab<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Co
         .args(arguments)
         .env_remove("MODE")
         .env_remove("STORE")
+        .env_remove("APP_A")
+        .env_remove("APP_B")
         .env_remove("COLUMNS");
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("LNMT_") {

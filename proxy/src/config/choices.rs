@@ -18,13 +18,17 @@ pub enum Mode {
     /// Each server has its own sessions, and another can take them over: binding by the route in the session id, which then
     /// names the other.
     MsmSticky,
+    /// Every server has every session: nothing is bound.
+    Cluster,
+    /// Two servers have a session, and every other can fetch it: nothing is bound.
+    Backup,
 }
 
 impl Mode {
     /// The balance that the mode means.
     pub fn balance(self) -> BalanceName {
         match self {
-            Self::RoundRobin | Self::Msm => BalanceName::RoundRobin,
+            Self::RoundRobin | Self::Msm | Self::Cluster | Self::Backup => BalanceName::RoundRobin,
             Self::MsmSticky => BalanceName::Route,
             Self::IpHash => BalanceName::IpHash,
             Self::SessionSticky => BalanceName::SessionSticky,
@@ -34,14 +38,17 @@ impl Mode {
 
 impl<'de> Deserialize<'de> for Mode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const KNOWN: &str = "use one of round_robin, ip_hash, session_sticky, msm, msm_sticky";
+        const KNOWN: &str =
+            "use one of round_robin, ip_hash, session_sticky, msm, msm_sticky, cluster, backup";
         match String::deserialize(deserializer)?.as_str() {
             "round_robin" | "none" => Ok(Self::RoundRobin),
             "ip_hash" => Ok(Self::IpHash),
             "session_sticky" => Ok(Self::SessionSticky),
             "msm" => Ok(Self::Msm),
             "msm_sticky" => Ok(Self::MsmSticky),
-            later @ ("cluster" | "backup" | "persistent") => Err(de::Error::custom(format!(
+            "cluster" => Ok(Self::Cluster),
+            "backup" => Ok(Self::Backup),
+            later @ "persistent" => Err(de::Error::custom(format!(
                 "mode `{later}` is not built yet: {KNOWN}"
             ))),
             other => Err(de::Error::custom(format!(

@@ -69,7 +69,7 @@ impl Held {
                 }
                 list.compare(value, counts);
             }
-            Ask::Set { name, value } => {
+            Ask::Set { name, value } | Ask::Slow { name, value, .. } => {
                 self.lists.remove(name);
                 self.texts.entry(name.clone()).or_default().write(value);
             }

@@ -1,0 +1,389 @@
+//! The rows "two concurrent writes, one session" and "logout while a slow request runs".
+
+use std::time::Duration;
+
+use super::{About, Finding, Play, Playing, Scenario, Verdict, of};
+use crate::app::Apps;
+use crate::check::random_part;
+use crate::client::Browser;
+use crate::history::{Ask, History, Outcome, Request, Value};
+use crate::mode::Mode;
+use crate::scenario::msm::choose_behaviour;
+use crate::topology::Topology;
+
+/// Browsers with a session each.
+const BROWSERS: usize = 6;
+
+/// How long the slow request has the session.
+const SLOW_MS: u64 = 400;
+
+/// When the other request comes: the slow one has loaded the session, and is far from its end.
+const MEANWHILE: Duration = Duration::from_millis(150);
+
+/// The mark after which everybody looks.
+const AFTER: &str = "after";
+
+/// Who may write a session at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Care {
+    /// As the mode does when nobody says anything.
+    Default,
+    /// `lockingMode = all`.
+    Lock,
+    /// `lockingMode = merge`.
+    Merge,
+    /// As memcached-session-manager does without locks.
+    Stock,
+}
+
+impl Care {
+    fn arrange(self, topology: &mut Topology) {
+        choose_behaviour(topology, self == Self::Stock);
+        let locking = match self {
+            Self::Default => return,
+            Self::Lock => "\"all\"",
+            Self::Merge => "\"merge\"",
+            Self::Stock => "\"none\"",
+        };
+        topology.msm.insert("lockingMode", locking.to_owned());
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Default => "",
+            Self::Lock => "-all",
+            Self::Merge => "-merge",
+            Self::Stock => "-stock",
+        }
+    }
+
+    /// Whether this mode can be asked for.
+    pub fn is_built(self) -> bool {
+        use appserver::manager::msm::settings::LockingMode;
+        self != Self::Merge || "merge".parse::<LockingMode>().is_ok()
+    }
+}
+
+fn set(name: &str) -> Ask {
+    Ask::Set {
+        name: name.to_owned(),
+        value: "new".to_owned(),
+    }
+}
+
+fn slow(name: &str) -> Ask {
+    Ask::Slow {
+        ms: SLOW_MS,
+        name: name.to_owned(),
+        value: "new".to_owned(),
+    }
+}
+
+fn get(name: &str) -> Ask {
+    Ask::Get {
+        name: name.to_owned(),
+    }
+}
+
+/// Each browser asks slowly in one tab, and in the other what `second` says while the first is under way.
+async fn overlap(play: &mut Play, second: &Ask) -> Vec<Browser> {
+    let mut pairs = Vec::new();
+    for number in 0..BROWSERS {
+        let from = play.address();
+        let mut first = play.browser(format!("browser-{number}"), from);
+        first.ask(Ask::Session).await;
+        let tab = first.tab(format!("tab-{number}"));
+        pairs.push((first, tab));
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    for (mut first, mut tab) in pairs {
+        let second = second.clone();
+        tasks.spawn(async move {
+            let slow = first.ask(slow("slow"));
+            let quick = async {
+                tokio::time::sleep(MEANWHILE).await;
+                tab.ask(second).await
+            };
+            tokio::join!(slow, quick);
+            first
+        });
+    }
+    let mut browsers: Vec<Browser> = tasks.join_all().await;
+    browsers.sort_by(|a, b| a.name().cmp(b.name()));
+    browsers
+}
+
+/// Different attributes of one session are written at the same time.
+#[derive(Debug)]
+pub struct TwoWrites {
+    /// The mode.
+    pub mode: Mode,
+    /// Who may write when.
+    pub care: Care,
+}
+
+impl Scenario for TwoWrites {
+    fn about(&self) -> About {
+        let loses = self.care == Care::Stock && self.mode == Mode::Msm;
+        About {
+            name: format!("two-writes-{}{}", self.mode, self.care.suffix()),
+            claim: "two concurrent writes, one session",
+            mode: self.mode,
+            statement: "of two attributes that are written at the same time both survive",
+            expected: if loses {
+                "the slower write stores the whole session as it was, and the faster one is gone"
+            } else {
+                "both attributes are there"
+            },
+            verdict: if loses {
+                Verdict::Refuted
+            } else {
+                Verdict::Confirmed
+            },
+            needs_stage: true,
+            breaks_nodes: false,
+        }
+    }
+
+    fn is_for(&self, apps: Apps) -> bool {
+        // Real members lose here what ours keep: whoever wants to see it names the scenario.
+        !apps.has_tomcat() && self.mode.is_built()
+    }
+
+    fn arrange(&self, topology: &mut Topology) {
+        self.care.arrange(topology);
+    }
+
+    fn play<'a>(&'a self, play: &'a mut Play) -> Playing<'a> {
+        Box::pin(async move {
+            let mut browsers = overlap(play, &set("quick")).await;
+            play.settle().await;
+            play.recorder().mark(AFTER);
+            for browser in &mut browsers {
+                browser.ask(get("quick")).await;
+                browser.ask(get("slow")).await;
+            }
+            Ok(())
+        })
+    }
+
+    fn judge(&self, history: &History) -> Finding {
+        let (before, after) = history.split(AFTER);
+        let written = before
+            .requests()
+            .filter(|r| r.answer().is_some() && r.what != Ask::Session)
+            .count();
+        let read: Vec<&Request> = after.requests().filter(|r| r.answer().is_some()).collect();
+        if written != 2 * BROWSERS || read.len() != 2 * BROWSERS {
+            return Finding::unknown("not every write and look was answered");
+        }
+        let there = |r: &&&Request| {
+            r.answer()
+                .is_some_and(|a| a.value == Value::Text("new".to_owned()))
+        };
+        let kept = read.iter().filter(there).count();
+        let verdict = match kept {
+            kept if kept == read.len() => Verdict::Confirmed,
+            _ => Verdict::Refuted,
+        };
+        let why = match verdict {
+            Verdict::Confirmed => "both attributes of every session were there, though the slow request had read the session before the quick one wrote".to_owned(),
+            _ => format!("{} acknowledged writes are gone (A2)", read.len() - kept),
+        };
+        Finding::new(
+            verdict,
+            format!("{} kept", of(kept, read.len(), "write")),
+            why,
+        )
+    }
+}
+
+/// A session is ended while a slow request has it.
+#[derive(Debug)]
+pub struct LogoutMeanwhile {
+    /// The mode.
+    pub mode: Mode,
+    /// Who may write when.
+    pub care: Care,
+}
+
+impl Scenario for LogoutMeanwhile {
+    fn about(&self) -> About {
+        let returns = self.care == Care::Stock && self.mode == Mode::Msm;
+        About {
+            name: format!("logout-meanwhile-{}{}", self.mode, self.care.suffix()),
+            claim: "logout while a slow request runs",
+            mode: self.mode,
+            statement: "a session that was ended does not come back",
+            expected: if returns {
+                "the slow request stores the session again, and its old ID is accepted"
+            } else {
+                "the old ID is never accepted again"
+            },
+            verdict: if returns {
+                Verdict::Refuted
+            } else {
+                Verdict::Confirmed
+            },
+            needs_stage: true,
+            // The slow request finds its session ended, and says so.
+            breaks_nodes: true,
+        }
+    }
+
+    fn is_for(&self, apps: Apps) -> bool {
+        // Real members lose here what ours keep: whoever wants to see it names the scenario.
+        !apps.has_tomcat() && self.mode.is_built()
+    }
+
+    fn arrange(&self, topology: &mut Topology) {
+        self.care.arrange(topology);
+    }
+
+    fn play<'a>(&'a self, play: &'a mut Play) -> Playing<'a> {
+        Box::pin(async move {
+            let mut browsers = overlap(play, &Ask::Logout).await;
+            play.settle().await;
+            // What was refused a moment ago may be remembered as absent for half a second.
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            let ids: Vec<Option<String>> = {
+                let history = play.recorder().history();
+                let first = |name: &str| {
+                    history
+                        .of(name)
+                        .find_map(Request::session_id)
+                        .map(str::to_owned)
+                };
+                browsers
+                    .iter()
+                    .map(|browser| first(browser.name()))
+                    .collect()
+            };
+            play.recorder().mark(AFTER);
+            for (browser, id) in browsers.iter_mut().zip(ids) {
+                // On both servers, with the ID that was ended.
+                for _ in 0..2 {
+                    if let Some(id) = &id {
+                        browser.keep_session(id);
+                    }
+                    browser.ask(get("slow")).await;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn judge(&self, history: &History) -> Finding {
+        let (before, after) = history.split(AFTER);
+        let ended = before
+            .requests()
+            .filter(|r| r.what == Ask::Logout && r.answer().is_some())
+            .count();
+        let looks: Vec<&Request> = after.requests().filter(|r| r.answer().is_some()).collect();
+        if ended == 0 || looks.len() != 2 * ended {
+            return Finding::unknown("not every logout and look was answered");
+        }
+        let accepted = |r: &&&Request| {
+            let now = r.session_id().map(random_part);
+            now.is_some() && now == r.sent_session.as_deref().map(random_part)
+        };
+        let zombies = looks.iter().filter(accepted).count();
+        let refused = before
+            .requests()
+            .filter(|r| matches!(r.what, Ask::Slow { .. }) && !matches!(r.outcome, Outcome::Ok(_)))
+            .count();
+        let observed = format!(
+            "{} with the old ID accepted",
+            of(zombies, looks.len(), "look")
+        );
+        if zombies == 0 {
+            return Finding::new(
+                Verdict::Confirmed,
+                observed,
+                format!(
+                    "{ended} sessions were ended, and none came back; {} told that the session had ended",
+                    of(refused, ended, "slow request")
+                ),
+            );
+        }
+        Finding::new(
+            Verdict::Refuted,
+            observed,
+            "the slow request ended last, and what it stored was the session that had been ended (A3)",
+        )
+    }
+}
+
+/// Both rows in every mode whose sessions are in more than one place.
+pub fn rows() -> Vec<Box<dyn Scenario>> {
+    let cares = [
+        (Mode::Msm, Care::Lock),
+        (Mode::Msm, Care::Merge),
+        (Mode::Msm, Care::Stock),
+        (Mode::MsmSticky, Care::Default),
+        (Mode::Cluster, Care::Default),
+        (Mode::Backup, Care::Default),
+    ];
+    let built = || cares.into_iter().filter(|(_, care)| care.is_built());
+    let mut all: Vec<Box<dyn Scenario>> = Vec::new();
+    all.extend(built().map(|(mode, care)| Box::new(TwoWrites { mode, care }) as Box<dyn Scenario>));
+    all.extend(
+        built().map(|(mode, care)| Box::new(LogoutMeanwhile { mode, care }) as Box<dyn Scenario>),
+    );
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BROWSERS;
+    use crate::scenario::Verdict::{Confirmed, Refuted, Unknown};
+    use crate::scenario::tests::judged;
+
+    /// One line per browser, with its number in place of `%`.
+    fn each(lines: &str) -> String {
+        (0..BROWSERS)
+            .map(|number| lines.replace('%', &number.to_string()) + "\n")
+            .collect()
+    }
+
+    #[test]
+    fn of_two_writes_both_must_be_there() {
+        let before = each("b% A %\nb% slow@A %\nkeep t% %\nt% set@B %") + "== after\n";
+        let both = each("b% get@A % =new\nb% get@B % =new");
+        let one_gone = both.replacen("=new", "=old", 1);
+        let nothing = each("b% get@A % =new\nb% get@?");
+        for name in [
+            "two-writes-msm-all",
+            "two-writes-msm-stock",
+            "two-writes-msm_sticky",
+        ] {
+            judged(
+                name,
+                &[
+                    (Confirmed, &(before.clone() + &both)),
+                    (Refuted, &(before.clone() + &one_gone)),
+                    (Unknown, &(before.clone() + &nothing)),
+                    (Unknown, &both),
+                ],
+            );
+        }
+    }
+
+    #[test]
+    fn an_ended_session_must_stay_away() {
+        let before = "b A 1\nb slow@!\nkeep t 1\nt logout@B -\n== after\nkeep b 1\n";
+        let case = |after: &str| before.to_owned() + after;
+        for name in ["logout-meanwhile-msm-all", "logout-meanwhile-msm-stock"] {
+            judged(
+                name,
+                &[
+                    (Confirmed, &case("b get@A -\nkeep b 1\nb get@B -")),
+                    (Confirmed, &case("b get@A -\nkeep b 1\nb get@B 2")),
+                    (Refuted, &case("b get@A -\nkeep b 1\nb get@B 1 =new")),
+                    (Unknown, &case("b get@A -\nkeep b 1\nb get@?")),
+                    (Unknown, "b A 1\n== after\nb A 1"),
+                ],
+            );
+        }
+    }
+}
