@@ -6,8 +6,15 @@ use std::str::FromStr;
 use program::Failure;
 use serde::{Deserialize, Serialize};
 
+use crate::mode::Mode;
 use crate::tomcat;
 use crate::topology::Kind;
+
+/// The variables that choose TomcatA, and their plain names as one types them before a command.
+pub const VARIABLES_A: [&str; 2] = ["LNMT_APP_A", "APP_A"];
+
+/// The same for TomcatB.
+pub const VARIABLES_B: [&str; 2] = ["LNMT_APP_B", "APP_B"];
 
 /// Which program an application server is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,12 +49,10 @@ impl App {
 
     /// Refuses a program that is not on this machine, with what to do about it.
     pub fn is_here(self) -> Result<(), Failure> {
-        if self == Self::Appserver || tomcat::is_installed() {
-            return Ok(());
+        match self {
+            Self::Appserver => Ok(()),
+            Self::Tomcat => tomcat::is_here(),
         }
-        Err(Failure::Environment(
-            "the real Tomcat is not installed here; install it (Debian: apt-get install tomcat10 openjdk-17-jre-headless), or use appserver".to_owned(),
-        ))
     }
 }
 
@@ -61,15 +66,28 @@ pub struct Apps {
 }
 
 impl Apps {
-    /// What `APP_A` and `APP_B` ask for, refused where it is not installed.
-    pub fn of_environment() -> Result<Self, Failure> {
-        let apps = Self {
-            a: of_variables(["LNMT_APP_A", "APP_A"])?,
-            b: of_variables(["LNMT_APP_B", "APP_B"])?,
+    /// Refuses a program that is not on this machine, with what to do about it.
+    pub fn are_here(self) -> Result<(), Failure> {
+        self.a.is_here()?;
+        self.b.is_here()
+    }
+
+    /// Refuses a mode that they have not got, or not together.
+    pub fn can_be_in(self, mode: Mode) -> Result<(), Failure> {
+        let why = match mode {
+            _ if !self.has_tomcat() => return Ok(()),
+            Mode::Msm | Mode::MsmSticky => {
+                "it would need the libraries of memcached-session-manager, which no package has"
+            }
+            Mode::Backup if self.has_ours() => {
+                "its BackupManager keeps a map in a way that our servers do not speak; the mode cluster is common to both"
+            }
+            _ => return Ok(()),
         };
-        apps.a.is_here()?;
-        apps.b.is_here()?;
-        Ok(apps)
+        Err(Failure::Usage(format!(
+            "the real Tomcat cannot be on a stage in the mode {mode}: {why}. Choose another mode, or ours with \
+             --app-a appserver --app-b appserver"
+        )))
     }
 
     /// Whether one of them is ours.
@@ -81,15 +99,6 @@ impl Apps {
     pub fn has_tomcat(self) -> bool {
         [self.a, self.b].contains(&App::Tomcat)
     }
-}
-
-fn of_variables(names: [&str; 2]) -> Result<App, Failure> {
-    let set = |name: &&str| std::env::var(name).is_ok_and(|text| !text.is_empty());
-    let Some(name) = names.into_iter().find(set) else {
-        return Ok(App::default());
-    };
-    let app = std::env::var(name).unwrap_or_default().parse();
-    app.map_err(|e: UnknownApp| Failure::Usage(format!("{name}: {e}")))
 }
 
 impl fmt::Display for App {
@@ -128,7 +137,21 @@ impl TryFrom<String> for App {
 
 #[cfg(test)]
 mod tests {
-    use super::App;
+    use super::{App, Apps};
+    use crate::mode::Mode;
+
+    #[test]
+    fn a_real_tomcat_is_refused_where_it_cannot_be() {
+        let [ours, tomcat] = App::ALL;
+        for mode in Mode::ALL {
+            let can = |a, b| Apps { a, b }.can_be_in(mode).is_ok();
+            assert!(can(ours, ours), "{mode}");
+            assert_eq!(can(tomcat, tomcat), !mode.stores(), "{mode}");
+            let mixed = !mode.stores() && mode != Mode::Backup;
+            assert_eq!(can(ours, tomcat), mixed, "{mode}");
+            assert_eq!(can(tomcat, ours), mixed, "{mode}");
+        }
+    }
 
     #[test]
     fn names_are_read_back_and_strangers_refused() {

@@ -1,13 +1,16 @@
 //! The arguments that `lab run` and `lab load` share: somebody else's site, the seed, the folder.
 
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use program::Failure;
 
+use crate::app::{self, App, Apps};
 use crate::client::Site;
 use crate::mode::Mode;
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// The arguments that choose somebody else's site, for `run` and `load`.
 pub fn site_arguments(command: Command) -> Command {
@@ -56,10 +59,58 @@ pub fn store_argument() -> Arg {
 pub fn store(matches: &ArgMatches) -> Result<Option<Store>, Failure> {
     let store = match matches.get_one::<Store>("store") {
         Some(store) => Some(*store),
-        None => Store::of_environment()?,
+        None => of_environment(store::VARIABLES)?,
     };
     store.map_or(Ok(()), Store::is_here)?;
     Ok(store)
+}
+
+/// `--app-a` and `--app-b`.
+pub fn app_arguments(command: Command) -> Command {
+    let argument = |id: &'static str, help: &'static str| {
+        Arg::new(id)
+            .long(id)
+            .value_name("PROGRAM")
+            .value_parser(value_parser!(App))
+            .conflicts_with("base-url")
+            .help(help)
+    };
+    command
+        .arg(argument(
+            "app-a",
+            "Make TomcatA an appserver, or the real tomcat; APP_A and LNMT_APP_A do the same [default: appserver]",
+        ))
+        .arg(argument(
+            "app-b",
+            "Make TomcatB an appserver, or the real tomcat; APP_B and LNMT_APP_B do the same [default: appserver]",
+        ))
+}
+
+/// The application servers of `--app-a`, `--app-b` or of the environment; refused where they are not installed.
+pub fn apps(matches: &ArgMatches) -> Result<Apps, Failure> {
+    let app = |id, variables| match matches.get_one::<App>(id) {
+        Some(app) => Ok(*app),
+        None => of_environment(variables).map(Option::unwrap_or_default),
+    };
+    let apps = Apps {
+        a: app("app-a", app::VARIABLES_A)?,
+        b: app("app-b", app::VARIABLES_B)?,
+    };
+    apps.are_here()?;
+    Ok(apps)
+}
+
+/// What the first of these variables that says something chooses.
+fn of_environment<T: FromStr<Err: Display>>(variables: [&str; 2]) -> Result<Option<T>, Failure> {
+    let text = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let told = variables
+        .into_iter()
+        .find_map(|name| Some((name, text(name)?)));
+    let chosen = told.map(|(name, text)| {
+        text.parse()
+            .map_err(|e| Failure::Usage(format!("{name}: {e}")))
+    });
+    chosen.transpose()
 }
 
 /// `--seed`.

@@ -1,7 +1,7 @@
 //! The lab: sets the stage, plays the browsers, breaks the nodes, judges what was seen.
 //!
 //! ```text
-//!              topology.rs  which nodes, where, with which settings file (store.rs: n1 and n2 ours or real)
+//!              topology.rs  which nodes, where, with which settings file (store.rs, app.rs: which of them are the real ones)
 //!                  │
 //!   browsers       ▼
 //!  client.rs ──► stage.rs ── process.rs ── leash ─► proxy, TomcatA, TomcatB, n1, n2

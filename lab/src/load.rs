@@ -30,7 +30,8 @@ use self::tally::{Tally, Total};
 use self::user::{DUE_WAITING, Habits};
 use crate::app::Apps;
 use crate::arguments::{
-    dir_argument, seed, seed_argument, site, site_arguments, store, store_argument,
+    app_arguments, apps, dir_argument, seed, seed_argument, site, site_arguments, store,
+    store_argument,
 };
 use crate::check::parallel::TAB;
 use crate::cli::{note, say};
@@ -59,7 +60,7 @@ const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The clap command.
 pub fn command() -> Command {
-    site_arguments(Command::new("load"))
+    app_arguments(site_arguments(Command::new("load")))
         .about("Virtual users with sessions, in an open loop: rate, percentiles and anomalies each second")
         .after_help(
             "Without --base-url a stage is started on free ports, in the mode of --mode.\n\
@@ -195,6 +196,7 @@ async fn load(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
     let plan = plan(matches)?;
     let store = store(matches)?;
+    let apps = apps(matches)?;
     let dir = matches.get_one::<PathBuf>("dir");
     let folder = folder::create(dir.map(PathBuf::as_path), "load")?;
     note(&format!(
@@ -210,7 +212,7 @@ async fn load(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         None => {
             let mode = plan.mode.unwrap_or_default();
             let locking = matches.get_one::<String>("locking").map(String::as_str);
-            let (site, stage) = own_stage(mode, store, locking, &folder).await?;
+            let (site, stage) = own_stage(mode, (store, apps), locking, &folder).await?;
             (site, Some(stage))
         }
     };
@@ -272,7 +274,7 @@ async fn kill_each(stage: Option<&mut Stage>) -> Failure {
 
 async fn own_stage(
     mode: Mode,
-    store: Option<Store>,
+    (store, apps): (Option<Store>, Apps),
     locking: Option<&str>,
     folder: &std::path::Path,
 ) -> Result<(Site, Stage), Failure> {
@@ -289,8 +291,7 @@ async fn own_stage(
         folder: folder.to_owned(),
         recorder: None,
     };
-    let (stage, _events) =
-        Stage::on_free_ports(mode, store, Apps::of_environment()?, setting, arrange).await?;
+    let (stage, _events) = Stage::on_free_ports(mode, store, apps, setting, arrange).await?;
     let proxy = stage.topology().proxy().map(|node| node.place.listen);
     let proxy = proxy.ok_or_else(|| Failure::Failed("the stage has no proxy".to_owned()))?;
     Ok((Site::of_stage(proxy), stage))

@@ -135,12 +135,12 @@ impl fmt::Display for Mode {
 pub enum UnknownMode {
     /// No such mode.
     #[error(
-        "there is no mode `{0}`; use one of round_robin (alias none), ip_hash, session_sticky, msm, msm_sticky, cluster, backup"
+        "there is no mode `{0}`; use one of round_robin (alias none), ip_hash, session_sticky, cluster, backup, msm, msm_sticky"
     )]
     NoSuch(String),
     /// A mode of the experiment that this stage has not got.
     #[error(
-        "the mode `{0}` is not built yet; use one of round_robin (alias none), ip_hash, session_sticky, msm, msm_sticky, cluster, backup"
+        "the mode `{0}` is not built yet; use one of round_robin (alias none), ip_hash, session_sticky, cluster, backup, msm, msm_sticky"
     )]
     NotBuilt(String),
 }

@@ -11,7 +11,8 @@ use program::signals::Signals;
 
 use crate::app::Apps;
 use crate::arguments::{
-    dir_argument, seed, seed_argument, site, site_arguments, store, store_argument,
+    app_arguments, apps, dir_argument, seed, seed_argument, site, site_arguments, store,
+    store_argument,
 };
 use crate::check;
 use crate::check::anomaly::Counts;
@@ -48,7 +49,7 @@ pub fn command() -> Command {
             .action(ArgAction::SetTrue)
             .help(help)
     };
-    let on_site = site_arguments(Command::new("run"));
+    let on_site = app_arguments(site_arguments(Command::new("run")));
     on_site
         .about("Plays the experiments and judges the claims")
         .after_help(
@@ -113,12 +114,9 @@ async fn run_all(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let words: Vec<&String> = matches.get_many("scenario").unwrap_or_default().collect();
     let site = site(matches).await?;
     let mode = matches.get_one::<Mode>("mode").copied();
-    let apps = Apps::of_environment()?;
-    let mut chosen = choose(&words, mode, site.as_ref())?;
-    // Whoever names one sees what becomes of it.
-    chosen.retain(|scenario| {
-        scenario.is_for(apps) || words.iter().any(|word| **word == scenario.about().name)
-    });
+    let apps = apps(matches)?;
+    let chosen = choose(&words, mode, site.as_ref())?;
+    let chosen = playable(chosen, &words, apps, site.is_some())?;
     let store = store(matches)?;
     let seed = seed(matches);
     let dir = matches.get_one::<PathBuf>("dir");
@@ -236,6 +234,32 @@ fn choose(
         named && mode.is_none_or(|mode| about.mode == mode)
     });
     Ok(chosen.collect())
+}
+
+/// Those of the scenarios that can be played with these application servers; where none is left, why. Whoever names one sees
+/// what becomes of it, as long as its mode is possible at all. Somebody else's site has its own servers.
+fn playable(
+    chosen: Vec<Box<dyn Scenario>>,
+    words: &[&String],
+    apps: Apps,
+    foreign: bool,
+) -> Result<Vec<Box<dyn Scenario>>, Failure> {
+    let named = |about: &About| words.iter().any(|word| **word == about.name);
+    let (playable, others): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|scenario| {
+        let about = scenario.about();
+        let possible = apps.can_be_in(about.mode).is_ok();
+        foreign || scenario.is_for(apps) || possible && named(&about)
+    });
+    let Some(other) = others.first().filter(|_| playable.is_empty()) else {
+        return Ok(playable);
+    };
+    let about = other.about();
+    apps.can_be_in(about.mode)?;
+    Err(Failure::Usage(format!(
+        "`{}` is not meant for these application servers: name it to play it all the same, or leave out --app-a, \
+         --app-b, APP_A and APP_B",
+        about.name
+    )))
 }
 
 fn is_meant(about: &About, word: &str) -> bool {

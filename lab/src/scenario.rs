@@ -120,15 +120,10 @@ pub trait Scenario {
     /// What it is about.
     fn about(&self) -> About;
 
-    /// Whether it can be played with these application servers: ours must have its mode, and the real ones have no store nodes.
+    /// Whether it can be played with these application servers: they must have its mode.
     fn is_for(&self, apps: Apps) -> bool {
         let mode = self.about().mode;
-        match (apps.has_tomcat(), apps.has_ours()) {
-            (false, _) => mode.is_built(),
-            (true, false) => !mode.stores(),
-            // How a BackupManager speaks is not told between the two kinds.
-            (true, true) => !mode.stores() && mode.is_built() && mode != Mode::Backup,
-        }
+        apps.can_be_in(mode).is_ok() && (mode.is_built() || !apps.has_ours())
     }
 
     /// Changes the topology of its stage before anything starts: a behaviour to compare with, taps, other settings.

@@ -21,14 +21,12 @@ use crate::mode::Mode;
 use crate::process::{Child, Ended, Start};
 use crate::store::Store;
 use crate::tap::{Link, Tap};
+use crate::tomcat;
 use crate::topology::{Kind, Node, Topology};
 use crate::wait::Question;
 
 /// A node that starts must answer within this.
 pub const READY_AT_MOST: Duration = Duration::from_secs(15);
-
-/// A real Tomcat compiles its pages at the start, and may wait a minute for the sessions of a member that does not answer.
-pub const TOMCAT_READY_AT_MOST: Duration = Duration::from_secs(90);
 
 /// A node that is asked to stop may finish its requests for so long.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -135,6 +133,7 @@ impl Stage {
         setting: Setting,
         arrange: impl Fn(&mut Topology),
     ) -> Result<(Self, mpsc::Receiver<Event>), Failure> {
+        apps.can_be_in(mode)?;
         let mut last = None;
         for _ in 0..TRIES_ON_FREE_PORTS {
             let mut topology = Topology::on_free_ports(mode, store, apps)
@@ -343,7 +342,7 @@ impl Stage {
         let child = self.child(&node.name)?;
         let (question, at_most) = match node.kind {
             Kind::Memcached => (Question::Memcached(node.place.listen), READY_AT_MOST),
-            Kind::Tomcat => (Question::Page(node.place.listen), TOMCAT_READY_AT_MOST),
+            Kind::Tomcat => (Question::Tomcat(node.place.listen), tomcat::READY_AT_MOST),
             Kind::Proxy | Kind::Appserver | Kind::Sessiond => {
                 (Question::Http(node.place.admin), READY_AT_MOST)
             }

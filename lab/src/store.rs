@@ -54,19 +54,6 @@ impl Store {
                 .to_owned(),
         ))
     }
-
-    /// The store that the environment chooses, where it does: `LNMT_STORE`, or `STORE`.
-    pub fn of_environment() -> Result<Option<Self>, Failure> {
-        let set = |name: &&str| std::env::var(name).is_ok_and(|text| !text.is_empty());
-        let Some(name) = VARIABLES.into_iter().find(set) else {
-            return Ok(None);
-        };
-        let text = std::env::var(name).unwrap_or_default();
-        let store = text.parse();
-        store
-            .map(Some)
-            .map_err(|e: UnknownStore| Failure::Usage(format!("{name}: {e}")))
-    }
 }
 
 /// Where the real memcached is, if it is installed.

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::app::Apps;
 use crate::mode::Mode;
 use crate::store::Store;
-use crate::tomcat::{self, Tomcat};
+use crate::tomcat::{self, Manager, Tables, Tomcat};
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -136,7 +136,7 @@ pub struct Cluster {
     /// Whether each member is told that the others are where it is itself, as when all announce 127.0.0.1 and one port, each on a
     /// machine of its own; only with taps.
     pub astray: bool,
-    /// Further attributes of our servers, by the table that they stand in (`cluster.manager`), each with its value as TOML has it.
+    /// Further attributes, by the table that they stand in (`cluster.manager`), each with its value as TOML has it.
     pub more: Vec<(&'static str, &'static str, String)>,
 }
 
@@ -369,74 +369,45 @@ impl Topology {
         format!("WEB{}", number.unwrap_or_default() + 1)
     }
 
-    /// The real Tomcat in this node's place; `None` for a node that is none.
+    /// What a node that is the real Tomcat is made of; `None` for others.
     pub fn tomcat(&self, node: &Node) -> Option<Tomcat> {
-        if node.kind != Kind::Tomcat {
-            return None;
-        }
-        let letter = node.name.strip_prefix("Tomcat").unwrap_or(&node.name);
-        Some(Tomcat {
-            letter: letter.to_owned(),
-            colour: match letter {
-                "A" => "#FF0000",
-                "B" => "#0000FF",
-                _ => "#007F5F",
-            },
-            route: self.route(node),
+        let manager = match self.mode {
+            Mode::Cluster => Manager::Delta,
+            Mode::Backup => Manager::Backup,
+            _ => Manager::Standard,
+        };
+        (node.kind == Kind::Tomcat).then(|| Tomcat {
+            name: node.name.clone(),
+            jvm_route: self.route(node),
             listen: node.place.listen,
-            receiver: node.place.receiver,
-            manager: match self.mode {
-                Mode::Cluster => tomcat::Manager::Delta,
-                Mode::Backup => tomcat::Manager::Backup,
-                _ => tomcat::Manager::Standard,
-            },
-            group: self.group_of(node),
-            key: self.cluster.key.clone(),
-            send_options: self.cluster.send_options,
+            manager,
+            cluster: self.cluster_of(node),
         })
     }
 
-    /// `[cluster]` and its tables, under Tomcat's names.
-    fn cluster_settings(&self, node: &Node, file: &mut String) {
-        let Cluster {
-            key,
-            send_options,
-            more,
-            ..
-        } = &self.cluster;
-        let group = self.group_of(node);
-        let receiver = node.place.receiver;
-        let mut tables: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
+    /// `[cluster]` and its tables for this server, under Tomcat's names.
+    fn cluster_of(&self, node: &Node) -> Tables {
+        let (group, receiver) = (self.group_of(node), node.place.receiver);
+        let quoted = |text: &dyn std::fmt::Display| format!("\"{text}\"");
+        let mut tables = Tables::new();
         let mut set = |table, attribute, value: String| {
             tables.entry(table).or_default().insert(attribute, value);
         };
-        set("cluster", "channelSendOptions", send_options.to_string());
-        if let Some(key) = key {
-            set("cluster", "encryptionKey", format!("\"{key}\""));
+        let options = self.cluster.send_options;
+        set("cluster", "channelSendOptions", options.to_string());
+        if let Some(key) = &self.cluster.key {
+            set("cluster", "encryptionKey", quoted(key));
         }
-        set(
-            "cluster.membership",
-            "address",
-            format!("\"{}\"", group.ip()),
-        );
+        set("cluster.membership", "address", quoted(&group.ip()));
         set("cluster.membership", "port", group.port().to_string());
-        set("cluster.membership", "bind", "\"127.0.0.1\"".to_owned());
-        set(
-            "cluster.receiver",
-            "address",
-            format!("\"{}\"", receiver.ip()),
-        );
+        set("cluster.membership", "bind", quoted(&Ipv4Addr::LOCALHOST));
+        set("cluster.receiver", "address", quoted(&receiver.ip()));
         set("cluster.receiver", "port", receiver.port().to_string());
         set("cluster.receiver", "autoBind", "1".to_owned());
-        for (table, attribute, value) in more {
+        for (table, attribute, value) in &self.cluster.more {
             set(table, attribute, value.clone());
         }
-        for (table, attributes) in tables {
-            let _ = writeln!(file, "[{table}]");
-            for (attribute, value) in attributes {
-                let _ = writeln!(file, "{attribute} = {value}");
-            }
-        }
+        tables
     }
 
     fn appserver_settings(&self, node: &Node, file: &mut String) {
@@ -448,7 +419,12 @@ impl Topology {
             self.mode
         );
         if self.mode.replicates() {
-            self.cluster_settings(node, file);
+            for (table, attributes) in self.cluster_of(node) {
+                let _ = writeln!(file, "[{table}]");
+                for (attribute, value) in attributes {
+                    let _ = writeln!(file, "{attribute} = {value}");
+                }
+            }
         }
         if self.mode.stores() {
             let _ = writeln!(

@@ -17,6 +17,7 @@ use crate::mode::Mode;
 use crate::process::Ended;
 use crate::stage::{self, Event, Stage, What, folder, holder};
 use crate::store::Store;
+use crate::tomcat;
 use crate::topology::{Place, Topology};
 
 /// Settings of `lab up`.
@@ -164,7 +165,7 @@ pub const PROGRAM: Program = Program {
             "mode",
             Kind::Text,
             "MODE",
-            "How sessions are kept: round_robin (none), ip_hash, session_sticky, msm, msm_sticky, cluster, backup [default: round_robin]",
+            "How sessions are kept: round_robin (none), ip_hash, session_sticky, cluster, backup, msm, msm_sticky [default: round_robin]",
         ),
         Setting::new(
             "store",
@@ -313,8 +314,8 @@ async fn up(config: Config) -> Result<ExitCode, Failure> {
     // First of all, so that a Ctrl-C during the start also stops what has been started.
     let mut signals = Signals::listen()?;
     config.store.is_here()?;
-    config.app_a.is_here()?;
-    config.app_b.is_here()?;
+    config.apps().are_here()?;
+    config.apps().can_be_in(config.mode)?;
     refuse_taken_ports(&config)?;
     let folder = folder::create(config.dir.as_deref(), "up")?;
     let mut topology = Topology::article(config.mode, config.store, config.apps(), config.places());
@@ -339,7 +340,13 @@ async fn up(config: Config) -> Result<ExitCode, Failure> {
     let request = show_events(&config, &mut stage, &mut events, &mut signals).await?;
     note("lab: stopping …\n");
     for (node, ended) in stage.stop().await {
-        if ended != Ended::Exited(0) {
+        let is_tomcat = match node.as_str() {
+            "TomcatA" => config.app_a == App::Tomcat,
+            "TomcatB" => config.app_b == App::Tomcat,
+            _ => false,
+        };
+        let in_order = if is_tomcat { tomcat::STOPPED } else { 0 };
+        if ended != Ended::Exited(in_order) {
             note(&format!("lab: {node} {ended}\n"));
         }
     }
@@ -392,8 +399,13 @@ fn line(event: &str) -> String {
 fn refuse_taken_ports(config: &Config) -> Result<(), Failure> {
     let taken: Vec<String> = addresses(config)
         .into_iter()
-        .filter(|(.., setting)| config.mode.replicates() || !setting.ends_with("_receiver"))
-        .filter(|(.., setting)| config.store == Store::Sessiond || !["n1_admin", "n2_admin"].contains(setting))
+        .filter(|(.., setting)| match *setting {
+            "n1_admin" | "n2_admin" => config.store == Store::Sessiond,
+            "tomcat_a_admin" => config.app_a == App::Appserver,
+            "tomcat_b_admin" => config.app_b == App::Appserver,
+            "tomcat_a_receiver" | "tomcat_b_receiver" => config.mode.replicates(),
+            _ => true,
+        })
         .filter_map(|(node, address, setting)| {
             let who = holder::taken(address)?;
             let flag = setting.replace('_', "-");
@@ -423,8 +435,8 @@ fn welcome(config: &Config, stage: &Stage) -> String {
     {
         let listen = place.listen.to_string();
         let status = match (*node, config.store) {
-            ("TomcatA", _) if config.app_a == App::Tomcat => "the real Tomcat".to_owned(),
-            ("TomcatB", _) if config.app_b == App::Tomcat => "the real Tomcat".to_owned(),
+            ("TomcatA", _) if config.app_a == App::Tomcat => real_tomcat(node),
+            ("TomcatB", _) if config.app_b == App::Tomcat => real_tomcat(node),
             ("n1" | "n2", Store::Memcached) => "the real memcached: ask it for `stats`".to_owned(),
             _ => format!("status http://{}/status", place.admin),
         };
@@ -436,6 +448,10 @@ fn welcome(config: &Config, stage: &Stage) -> String {
     row("expect", config.mode.what_to_expect());
     row("stop", "Ctrl-C");
     text
+}
+
+fn real_tomcat(node: &str) -> String {
+    format!("the real Tomcat: its configuration is in the folder {node}")
 }
 
 #[cfg(test)]

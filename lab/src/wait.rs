@@ -7,6 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::tomcat;
+
 /// The longest one question may take.
 const ONE_QUESTION: Duration = Duration::from_secs(1);
 
@@ -45,10 +47,10 @@ pub async fn until(
 pub enum Question {
     /// `/readyz` at its admin address.
     Http(SocketAddr),
+    /// A page that makes no session, at the address for clients.
+    Tomcat(SocketAddr),
     /// memcached's `version`, at the address for clients.
     Memcached(SocketAddr),
-    /// A question of the JSON contract that makes no session, at the address for clients.
-    Page(SocketAddr),
 }
 
 impl Question {
@@ -56,8 +58,8 @@ impl Question {
     pub async fn ask(self) -> Result<(), String> {
         match self {
             Self::Http(address) => http_ok(address, "/readyz").await,
+            Self::Tomcat(address) => http_ok(address, tomcat::READY_PATH).await,
             Self::Memcached(address) => version_ok(address).await,
-            Self::Page(address) => http_ok(address, "/jsp/api/get?name=ready").await,
         }
     }
 }

@@ -105,6 +105,7 @@ fn load_starts_a_stage_of_its_own_and_counts_what_the_mode_loses() {
         ("session_sticky", false),
         ("msm", false),
         ("msm_sticky", false),
+        ("cluster", false),
     ] {
         let arguments = format!("load --mode {mode} --rate 200 --users 10 --duration 1s --json");
         let output = run(arguments.split(' '), folder.path());

@@ -118,6 +118,8 @@ fn the_mode_gives_the_balance_its_default() {
         ("round_robin", "", "round_robin"),
         ("ip_hash", "", "ip_hash"),
         ("session_sticky", "", "session_sticky"),
+        ("cluster", "", "round_robin"),
+        ("backup", "", "round_robin"),
         ("msm", "", "round_robin"),
         ("msm_sticky", "", "route"),
         ("session_sticky", "least_conn", "least_conn"),
@@ -130,10 +132,9 @@ fn the_mode_gives_the_balance_its_default() {
     }
     for (mode, why) in [
         (
-            "cluster",
-            "not built yet: use one of round_robin, ip_hash, session_sticky",
+            "persistent",
+            "not built yet: use one of round_robin, ip_hash, session_sticky, cluster",
         ),
-        ("persistent", "not built yet"),
         ("stiky", "is not a mode"),
     ] {
         let error = toml::from_str::<Config>(&format!("mode = \"{mode}\"")).expect_err("refused");

@@ -13,22 +13,22 @@ pub enum Mode {
     IpHash,
     /// Binding by cookie.
     SessionSticky,
+    /// Every server has every session: nothing is bound.
+    Cluster,
+    /// Two servers have each session, and any other fetches it: nothing is bound.
+    Backup,
     /// The servers share their sessions: nothing is bound.
     Msm,
     /// Each server has its own sessions, and another can take them over: binding by the route in the session id, which then
     /// names the other.
     MsmSticky,
-    /// Every server has every session: nothing is bound.
-    Cluster,
-    /// Two servers have a session, and every other can fetch it: nothing is bound.
-    Backup,
 }
 
 impl Mode {
     /// The balance that the mode means.
     pub fn balance(self) -> BalanceName {
         match self {
-            Self::RoundRobin | Self::Msm | Self::Cluster | Self::Backup => BalanceName::RoundRobin,
+            Self::RoundRobin | Self::Cluster | Self::Backup | Self::Msm => BalanceName::RoundRobin,
             Self::MsmSticky => BalanceName::Route,
             Self::IpHash => BalanceName::IpHash,
             Self::SessionSticky => BalanceName::SessionSticky,
@@ -39,15 +39,15 @@ impl Mode {
 impl<'de> Deserialize<'de> for Mode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const KNOWN: &str =
-            "use one of round_robin, ip_hash, session_sticky, msm, msm_sticky, cluster, backup";
+            "use one of round_robin, ip_hash, session_sticky, cluster, backup, msm, msm_sticky";
         match String::deserialize(deserializer)?.as_str() {
             "round_robin" | "none" => Ok(Self::RoundRobin),
             "ip_hash" => Ok(Self::IpHash),
             "session_sticky" => Ok(Self::SessionSticky),
-            "msm" => Ok(Self::Msm),
-            "msm_sticky" => Ok(Self::MsmSticky),
             "cluster" => Ok(Self::Cluster),
             "backup" => Ok(Self::Backup),
+            "msm" => Ok(Self::Msm),
+            "msm_sticky" => Ok(Self::MsmSticky),
             later @ "persistent" => Err(de::Error::custom(format!(
                 "mode `{later}` is not built yet: {KNOWN}"
             ))),

@@ -42,7 +42,7 @@ const SETTINGS: &[Setting] = &[
         "mode",
         Text,
         "MODE",
-        "round_robin (none), ip_hash, session_sticky, msm, msm_sticky, cluster or backup; gives balance its default",
+        "round_robin (none), ip_hash, session_sticky, cluster, backup, msm or msm_sticky; gives balance its default",
     ),
     Setting::new(
         "upstream",

@@ -1,9 +1,9 @@
-<%@ page language="java" %>
+<%@ page language="java" contentType="text/html;charset=UTF-8" %>
 <% session.setAttribute("Blog", "MeXP"); %>
 <html>
-<head><title>Tomcat@LETTER@</title></head>
+<head><title>@NODE@</title></head>
 <body>
-<h1><font color="@COLOUR@">Tomcat@LETTER@.magedu.com</font></h1>
+<h1><font color="@COLOUR@">@HEADING@</h1>
 <table align="centre" border="1">
 <tr>
 <td>Session ID</td>
