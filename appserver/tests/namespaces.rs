@@ -4,6 +4,8 @@
 #[path = "support/network.rs"]
 mod network;
 mod support;
+#[path = "support/tomcat.rs"]
+mod tomcat;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -14,6 +16,7 @@ use std::time::{Duration, Instant};
 use network::Network;
 use serde_json::{Value as Json, json};
 use support::{Browser, Reply, until};
+use tomcat::{Place, Tomcat};
 
 /// So long after a cable was mended all members have all changes.
 const HEALED: Duration = Duration::from_secs(15);
@@ -186,6 +189,8 @@ fn story(mode: &'static str, machines: &[&'static str]) {
     let mut merged = known_to(a, b);
     let mut ended_at_a = known_to(a, b);
     let mut ended_at_b = known_to(b, a);
+    // With one backup and three members, out of the reach of `b`.
+    let elsewhere = known_to(a, servers.last().expect("two or three"));
 
     network.cut("b");
     // Not noticed yet, and served all the same.
@@ -227,6 +232,7 @@ fn story(mode: &'static str, machines: &[&'static str]) {
         (&at_a, "start", Json::Null),
         (&at_a, "later", Json::Null),
         (&first, "count", json!(12)),
+        (&elsewhere, "start", json!("2")),
     ];
     let all: Vec<&Server<'_>> = servers.iter().collect();
     all_agree(&all, &expected, since);
@@ -254,6 +260,110 @@ fn a_cluster_heals_after_a_cut() {
 }
 
 #[test]
+fn one_of_three_is_cut_off_and_heals() {
+    story("cluster", &["a", "b", "c"]);
+}
+
+#[test]
 fn one_primary_and_one_backup_heal_after_a_cut() {
     story("backup", &["a", "b", "c"]);
+}
+
+/// Which way of finding members was taken and why, and which address the others are told, is in the log.
+#[test]
+fn the_log_says_how_members_are_found() {
+    let Some(network) = Network::new(&["a", "b", "c", "d", "e"]) else {
+        return;
+    };
+    for machine in ["b", "c", "d", "e"] {
+        network.without_multicast_route(machine);
+    }
+    let address = |machine: &str| network.address(machine).to_string();
+    let auto = |machine, more: &[&str]| {
+        let arguments = [&["--mode", "cluster", "--membership-type", "auto"], more].concat();
+        Server::start(&network, machine, &arguments)
+    };
+    let by = |server: &Server<'_>, announced: String, source: &str, why: &str| {
+        let lines = [
+            format!("announced={announced}:4000 setting=auto"),
+            format!("members are found by source=\"{source}\" why=\"{why}\""),
+        ];
+        for line in lines {
+            until(&line, || server.log().contains(&line));
+        }
+    };
+
+    // By multicast; where no route leads to the group, the interface is named.
+    let a = Server::start(&network, "a", &["--mode", "cluster"]);
+    by(&a, address("a"), "multicast", "it is set");
+    let b = auto("b", &["--membership-bind", &address("b")]);
+    by(&b, address("b"), "multicast", "others were heard");
+    a.knows(1);
+
+    // By a list.
+    let why = "multicast is not possible here, no name has addresses, and there is a list";
+    let c = auto("c", &["--membership-members", &address("d")]);
+    let d = auto("d", &["--membership-members", &address("c")]);
+    by(&c, address("c"), "static", why);
+    by(&d, address("d"), "static", why);
+    c.knows(1);
+    d.knows(1);
+    let mut browser = c.browser();
+    c.set(&mut browser, "k", "v");
+    assert_eq!(d.value(&browser, "k"), "v");
+
+    // Not at all.
+    let e = auto("e", &[]);
+    let nothing = "multicast is not possible here, and neither a name nor a list is set";
+    by(&e, "127.0.0.1".to_owned(), "multicast", nothing);
+    assert!(e.log().contains("set receiver.address"), "{}", e.log());
+}
+
+/// A Tomcat on a machine of its own, with the same key.
+#[test]
+fn a_tomcat_on_another_machine_shares_sessions() {
+    let Some(network) = Network::new(&["a", "b", "t"]) else {
+        return;
+    };
+    let start = |machine| Server::start(&network, machine, &["--mode", "cluster"]);
+    let a = start("a");
+    let mut early = a.browser();
+    a.set(&mut early, "early", "bird");
+    let interceptor = format!(
+        "<Interceptor className=\"org.apache.catalina.tribes.group.interceptors.EncryptInterceptor\" \
+         encryptionAlgorithm=\"AES/GCM/NoPadding\" encryptionKey=\"{KEY}\"/>"
+    );
+    let place = Place {
+        http: (network.address("t"), 8080).into(),
+        group: 45_564,
+        heartbeat: 500,
+        drop_time: 3000,
+        interceptor: &interceptor,
+    };
+    let Some(tomcat) = Tomcat::start(&place, |java| network.on("t", || java.spawn())) else {
+        return;
+    };
+    let page = |browser: &mut Browser, query: &str| network.on("t", || tomcat.page(browser, query));
+    a.knows(1);
+    assert_eq!(page(&mut early, "do=get&name=early"), "String bird");
+
+    let b = start("b");
+    b.knows(2);
+    let mut browser = b.browser();
+    assert_eq!(
+        page(&mut browser, "do=set&name=k&value=there"),
+        "String there"
+    );
+    for server in [&a, &b] {
+        assert_eq!(server.value(&browser, "k"), "there");
+    }
+    b.set(&mut browser, "k", "here");
+    assert_eq!(page(&mut browser, "do=get&name=k"), "String here");
+    a.get(&mut early, "logout");
+    assert_eq!(page(&mut early, "do=get&name=early"), "no session");
+    page(&mut browser, "do=set&name=last&value=word");
+    drop(tomcat);
+    for server in [&a, &b] {
+        assert_eq!(server.value(&browser, "last"), "word");
+    }
 }

@@ -34,48 +34,52 @@ impl Network {
             prefix: format!("lnmt-{}-{number}", std::process::id()),
             machines: machines.to_vec(),
         };
-        match network.build() {
-            Ok(()) => Some(network),
-            Err(why) => {
-                eprintln!(
-                    "skipped: no network namespaces here ({why}); needs root and the package iproute2"
-                );
-                None
-            }
+        if let Err(why) = network.add_namespaces() {
+            eprintln!(
+                "skipped: no network namespaces here ({why}); needs root and the package iproute2"
+            );
+            return None;
         }
+        network.connect();
+        Some(network)
     }
 
-    fn build(&self) -> Result<(), String> {
+    fn add_namespaces(&self) -> Result<(), String> {
         if !rustix::process::geteuid().is_root() {
             return Err("not root".to_owned());
         }
         for name in self.machines.iter().chain([&SWITCH]) {
             ip(&["netns", "add", &self.namespace(name)], "")?;
         }
-        let mut switch =
-            "link add name switch type bridge mcast_snooping 0\nlink set dev switch up\n".to_owned();
+        // Not every kernel has bridges and cables.
+        let mut switch = String::from("link add name switch type bridge mcast_snooping 0\n");
         for name in &self.machines {
             let other = self.namespace(name);
-            switch += &format!(
-                "link add name {name} type veth peer name eth0 netns {other}\nlink set dev {name} master switch\nlink set dev {name} up\n"
-            );
+            switch += &format!("link add name {name} type veth peer name eth0 netns {other}\n");
         }
-        self.inside_ip(SWITCH, &switch)?;
+        self.ip_at(SWITCH, &switch)
+    }
+
+    fn connect(&self) {
+        let mut switch = String::from("link set dev switch up\n");
+        for name in &self.machines {
+            switch += &format!("link set dev {name} master switch\nlink set dev {name} up\n");
+        }
+        self.ip_at(SWITCH, &switch).expect("they were made");
         for name in &self.machines {
             let address = self.address(name);
-            let machine = format!(
+            let lines = format!(
                 "link set dev lo up\naddress add {address}/24 dev eth0\nlink set dev eth0 up\nroute add 224.0.0.0/4 dev eth0\n"
             );
-            self.inside_ip(name, &machine)?;
+            self.ip_at(name, &lines).expect("it was made");
         }
-        Ok(())
     }
 
     fn namespace(&self, machine: &str) -> String {
         format!("{}-{machine}", self.prefix)
     }
 
-    fn inside_ip(&self, machine: &str, lines: &str) -> Result<(), String> {
+    fn ip_at(&self, machine: &str, lines: &str) -> Result<(), String> {
         ip(&["-n", &self.namespace(machine), "-batch", "-"], lines)
     }
 
@@ -88,18 +92,18 @@ impl Network {
 
     /// Takes the route to the multicast groups away.
     pub(crate) fn without_multicast_route(&self, machine: &str) {
-        let done = self.inside_ip(machine, "route del 224.0.0.0/4\n");
+        let done = self.ip_at(machine, "route del 224.0.0.0/4\n");
         done.expect("there was one");
     }
 
     /// Pulls the machine's cable out of the switch.
     pub(crate) fn cut(&self, machine: &str) {
-        let done = self.inside_ip(SWITCH, &format!("link set dev {machine} down\n"));
+        let done = self.ip_at(SWITCH, &format!("link set dev {machine} down\n"));
         done.expect("there is a cable");
     }
 
     pub(crate) fn mend(&self, machine: &str) {
-        let done = self.inside_ip(SWITCH, &format!("link set dev {machine} up\n"));
+        let done = self.ip_at(SWITCH, &format!("link set dev {machine} up\n"));
         done.expect("there is a cable");
     }
 

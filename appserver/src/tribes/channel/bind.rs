@@ -26,7 +26,8 @@ const BACKLOG: i32 = 128;
 /// Binds the receiver's port, the first free one of its range, and finds the address to announce. Says in the log which.
 pub fn bind(settings: &ClusterSettings) -> Result<Bound, ChannelError> {
     let receiver = &settings.receiver;
-    let reachable = reachable(&settings.membership, receiver.port);
+    let found = reachable(&settings.membership, receiver.port);
+    let reachable = found.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let address = match receiver.address {
         ReceiverAddress::Address(address) => address,
         ReceiverAddress::Auto => reachable,
@@ -48,6 +49,13 @@ pub fn bind(settings: &ClusterSettings) -> Result<Bound, ChannelError> {
             %reachable,
             "the receiver announces a loopback address: a member on another machine that connects there reaches itself and not this \
              node, finds it alive, and nothing is replicated; set receiver.address to an address of this machine, or to auto"
+        );
+    }
+    if found.is_none() && matches!(receiver.address, ReceiverAddress::Auto) {
+        tracing::warn!(
+            %announced,
+            "this machine has no route to the multicast group, the members or elsewhere, so that nothing tells which of its addresses the \
+             others reach; a loopback address is announced, which only members on this machine reach: set receiver.address"
         );
     }
     tracing::info!(
@@ -91,12 +99,12 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// The address of this machine that the others see: the one that the system would send to them from.
-fn reachable(membership: &MembershipSettings, port: u16) -> IpAddr {
+/// The address of this machine that the others see: the one that the system would send to them from. `None`: it would send nowhere.
+fn reachable(membership: &MembershipSettings, port: u16) -> Option<IpAddr> {
     if let Ok(Some(interface)) = membership.interface()
         && !interface.is_unspecified()
     {
-        return interface.into();
+        return Some(interface.into());
     }
     let group = SocketAddr::new(membership.address, membership.port);
     let multicast = matches!(
@@ -114,16 +122,13 @@ fn reachable(membership: &MembershipSettings, port: u16) -> IpAddr {
         sources.insert(0, source_towards(group).unwrap_or(NOWHERE));
     } else if !sources.is_empty() && sources.iter().all(IpAddr::is_loopback) {
         // All members are on this machine, and are to be reached there.
-        return sources[0];
+        return sources.first().copied();
     }
     // Some address that is not of this machine or network; nothing is sent there.
     let elsewhere = SocketAddr::from(([192, 0, 2, 1], 9));
     sources.extend(source_towards(elsewhere));
     let usable = |address: &IpAddr| !address.is_loopback() && !address.is_unspecified();
-    sources
-        .into_iter()
-        .find(usable)
-        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    sources.into_iter().find(usable)
 }
 
 /// No address.
