@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use network::Network;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use support::{Browser, Reply, until};
 use tomcat::{Place, Tomcat};
 
@@ -129,8 +129,16 @@ fn known_to(one: &Server<'_>, other: &Server<'_>) -> Browser {
     browser
 }
 
+/// What every server answers to this browser.
+type Expected = (Browser, &'static str, Json);
+
+fn expect(browser: &Browser, name: &'static str, value: impl Into<Json>) -> Expected {
+    (browser.clone(), name, value.into())
+}
+
 /// Waits until each of these servers answers so.
-fn all_agree(servers: &[&Server<'_>], expected: &[(&Browser, &str, Json)], since: Instant) {
+fn all_agree(servers: &[Server<'_>], expected: &[Expected]) {
+    let since = Instant::now();
     for server in servers {
         for (browser, name, value) in expected {
             loop {
@@ -156,102 +164,107 @@ fn story(mode: &'static str, machines: &[&'static str]) {
     };
     let start = |machine| Server::start(&network, machine, &["--mode", mode]);
     let mut servers: Vec<Server<'_>> = std::thread::scope(|scope| {
-        let starting: Vec<_> = machines
+        let starting = machines
             .iter()
-            .map(|machine| scope.spawn(move || start(*machine)))
-            .collect();
+            .map(|machine| scope.spawn(move || start(*machine)));
+        let starting: Vec<_> = starting.collect();
         let started = starting.into_iter().map(|server| server.join());
         started.map(|server| server.expect("it started")).collect()
     });
     let others = machines.len() - 1;
     for server in &servers {
         server.knows(others);
-        let announced = SocketAddr::from((network.address(server.machine), 4000));
-        let cluster = server.cluster();
-        assert_eq!(
-            cluster["channel"]["local"]["address"],
-            announced.to_string(),
-            "{cluster}"
-        );
-        assert_eq!(cluster["channel"]["encrypted"], true, "{cluster}");
+        let announced = SocketAddr::from((network.address(server.machine), 4000)).to_string();
+        let channel = &server.cluster()["channel"];
+        assert_eq!(channel["local"]["address"], announced, "{channel}");
+        assert_eq!(channel["encrypted"], true, "{channel}");
     }
-    let (a, b) = (&servers[0], &servers[1]);
 
     // Sessions are shared, both ways.
-    let mut first = known_to(a, b);
-    assert_eq!(a.value(&first, "start"), "2");
-    let mut second = known_to(b, a);
+    let mut shared = known_to(&servers[0], &servers[1]);
+    assert_eq!(servers[0].value(&shared, "start"), "2");
     for (step, server) in servers.iter().cycle().take(12).enumerate() {
-        let reply = server.get(&mut first, "count");
+        let reply = server.get(&mut shared, "count");
         assert_eq!(reply.json()["value"], step + 1, "{reply:?}");
     }
-    // Changed on both sides later; the copies of the mode backup are on these two.
-    let mut merged = known_to(a, b);
-    let mut ended_at_a = known_to(a, b);
-    let mut ended_at_b = known_to(b, a);
-    // With one backup and three members, out of the reach of `b`.
-    let elsewhere = known_to(a, servers.last().expect("two or three"));
+
+    let mut expected = vec![expect(&shared, "count", 12)];
+    expected.extend(cut_and_mend(&network, &servers));
+    all_agree(&servers, &expected);
+
+    // One is killed, and what it answered last is not lost.
+    servers[0].set(&mut shared, "last", "word");
+    drop(servers.remove(0));
+    expected.push(expect(&shared, "last", "word"));
+    all_agree(&servers, &expected);
+
+    // It comes back, at its address, and has everything: the others can go.
+    servers.iter().for_each(|server| server.knows(others - 1));
+    let again = start(machines[0]);
+    again.knows(others);
+    servers.push(again);
+    all_agree(&servers[others..], &expected);
+    servers.drain(..others);
+    servers[0].knows(0);
+    all_agree(&servers, &expected);
+}
+
+/// What is done on both sides of the cut, and what all have after it is mended.
+fn cut_and_mend(network: &Network, servers: &[Server<'_>]) -> Vec<Expected> {
+    let (a, b, others) = (&servers[0], &servers[1], servers.len() - 1);
+    // In the mode backup the two copies of a session are on the two servers that served it last.
+    let merged = known_to(a, b);
+    let (ended_at_a, ended_at_b) = (known_to(a, b), known_to(b, a));
+    let renamed = known_to(a, b);
+    let elsewhere = known_to(a, &servers[others]);
+    let set = |server: &Server<'_>, browser: &Browser, name, value| {
+        let mut browser = browser.clone();
+        server.set(&mut browser, name, value);
+        browser
+    };
 
     network.cut("b");
-    // Not noticed yet, and served all the same.
-    a.set(&mut merged, "early_a", "1");
-    b.set(&mut merged.clone(), "early_b", "1");
+    // Nobody noticed it yet, and all are served.
+    set(a, &merged, "early_a", "1");
+    set(b, &merged, "early_b", "1");
     b.knows(0);
     a.knows(others - 1);
-    let (mut born_at_a, mut born_at_b) = (a.browser(), b.browser());
-    a.set(&mut born_at_a, "from", "a");
-    b.set(&mut born_at_b, "from", "b");
-    a.set(&mut merged, "left", "1");
-    a.set(&mut merged, "both", "first");
-    b.set(&mut merged.clone(), "right", "1");
-    b.set(&mut merged.clone(), "both", "last");
-    b.set(&mut ended_at_a.clone(), "late", "1");
-    let at_b = ended_at_a.clone();
-    a.get(&mut ended_at_a, "logout");
-    b.set(&mut at_b.clone(), "later", "1");
-    a.set(&mut ended_at_b.clone(), "late", "1");
-    let at_a = ended_at_b.clone();
-    b.get(&mut ended_at_b, "logout");
-    a.set(&mut at_a.clone(), "later", "1");
+    let born_at_a = set(a, &a.browser(), "from", "a");
+    let born_at_b = set(b, &b.browser(), "from", "b");
+    set(a, &merged, "left", "1");
+    set(a, &merged, "both", "first");
+    set(b, &merged, "right", "1");
+    set(b, &merged, "both", "last");
+    for (ended, here, there) in [(&ended_at_a, a, b), (&ended_at_b, b, a)] {
+        set(there, ended, "late", "1");
+        assert_eq!(here.get(&mut ended.clone(), "logout").status, 200);
+        set(there, ended, "later", "1");
+    }
+    let mut named = renamed.clone();
+    a.get(&mut named, "login?user=somebody");
+    set(b, &renamed, "cart", "book");
     assert_eq!(a.value(&merged, "right"), Json::Null, "the cable is cut");
     assert_eq!(b.value(&merged, "left"), Json::Null, "the cable is cut");
 
     network.mend("b");
-    let since = Instant::now();
     servers.iter().for_each(|server| server.knows(others));
-    let expected = [
-        (&merged, "early_a", json!("1")),
-        (&merged, "early_b", json!("1")),
-        (&merged, "left", json!("1")),
-        (&merged, "right", json!("1")),
-        (&merged, "both", json!("last")),
-        (&born_at_a, "from", json!("a")),
-        (&born_at_b, "from", json!("b")),
-        (&at_b, "start", Json::Null),
-        (&at_b, "later", Json::Null),
-        (&at_a, "start", Json::Null),
-        (&at_a, "later", Json::Null),
-        (&first, "count", json!(12)),
-        (&elsewhere, "start", json!("2")),
-    ];
-    let all: Vec<&Server<'_>> = servers.iter().collect();
-    all_agree(&all, &expected, since);
-
-    // The first is killed in the middle of its work, and what it answered is not lost.
-    servers[0].set(&mut second, "last", "word");
-    drop(servers.remove(0));
-    let since = Instant::now();
-    let survivors: Vec<&Server<'_>> = servers.iter().collect();
-    let last = [(&second, "last", json!("word"))];
-    all_agree(&survivors, &last, since);
-    all_agree(&survivors, &expected, since);
-    servers.iter().for_each(|server| server.knows(others - 1));
-
-    // It comes back, at its address, and has everything; so it may be the only one.
-    let again = start(machines[0]);
-    again.knows(others);
-    all_agree(&[&again], &last, Instant::now());
-    all_agree(&[&again], &expected, Instant::now());
+    vec![
+        expect(&merged, "early_a", "1"),
+        expect(&merged, "early_b", "1"),
+        expect(&merged, "left", "1"),
+        expect(&merged, "right", "1"),
+        expect(&merged, "both", "last"),
+        expect(&born_at_a, "from", "a"),
+        expect(&born_at_b, "from", "b"),
+        expect(&ended_at_a, "start", Json::Null),
+        expect(&ended_at_a, "later", Json::Null),
+        expect(&ended_at_b, "start", Json::Null),
+        expect(&ended_at_b, "later", Json::Null),
+        expect(&named, "user", "somebody"),
+        expect(&named, "cart", "book"),
+        expect(&renamed, "cart", Json::Null),
+        expect(&elsewhere, "start", "2"),
+    ]
 }
 
 #[test]
