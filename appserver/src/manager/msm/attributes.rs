@@ -1,6 +1,8 @@
 //! The attributes in a session record: a Java object stream with their number as an `Integer`, and then a name and a value
 //! for each. This is what msm's `JavaSerializationTranscoder` writes, its default.
 
+mod plain;
+
 use crate::java::{Heap, JavaError, Limits, Reader, View, Writer};
 use crate::session::attributes::{AttributeError, Attributes};
 
@@ -22,6 +24,13 @@ pub enum AttributesError {
 
 /// Reads the attributes. Those of classes that only Java knows are kept as they are.
 pub fn decode(bytes: &[u8]) -> Result<Attributes, AttributesError> {
+    match plain::decode(bytes) {
+        Some(attributes) => Ok(attributes),
+        None => decode_any(bytes),
+    }
+}
+
+fn decode_any(bytes: &[u8]) -> Result<Attributes, AttributesError> {
     let mut reader = Reader::new(bytes, Limits::default())?;
     let count = match value(&mut reader, "the number of attributes")? {
         Some(object) => match reader.heap().view(object) {
@@ -64,6 +73,16 @@ pub fn encode(
     attributes: &Attributes,
     stored: impl Fn(&str) -> bool,
 ) -> Result<Vec<u8>, AttributesError> {
+    match plain::encode(attributes, &stored) {
+        Some(stream) => Ok(stream),
+        None => encode_any(attributes, stored),
+    }
+}
+
+fn encode_any(
+    attributes: &Attributes,
+    stored: impl Fn(&str) -> bool,
+) -> Result<Vec<u8>, AttributesError> {
     let mut heap = Heap::new();
     let mut objects = vec![None];
     for (name, value) in attributes.iter().filter(|(name, _)| stored(name)) {
@@ -97,4 +116,53 @@ fn wrong(
 ) -> AttributesError {
     let found = object.map_or("null".into(), |object| reader.heap().class_name(object));
     JavaError::Type { found, wanted }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{decode, decode_any, encode, encode_any, plain};
+    use crate::session::Value;
+    use crate::session::attributes::Attributes;
+    use proptest::prelude::*;
+
+    fn any_attributes() -> impl Strategy<Value = Attributes> {
+        let value = prop_oneof![
+            6 => "[ -~]{0,20}".prop_map(Value::String),
+            1 => ".{0,5}".prop_map(Value::String),
+            1 => Just(Value::String("x".repeat(70_000))),
+            1 => any::<i32>().prop_map(Value::Integer),
+        ];
+        prop::collection::vec(("[a-zäб\0]{1,3}", value), 0..5).prop_map(|all| {
+            let mut attributes = Attributes::new();
+            for (name, value) in &all {
+                attributes.set(name, value).expect("small");
+            }
+            attributes
+        })
+    }
+
+    proptest! {
+        /// The short way and the general one write the same bytes and read the same attributes.
+        #[test]
+        fn the_short_way_leads_to_the_same_place(attributes in any_attributes(), cut in any::<prop::sample::Index>(), bit in 0..8) {
+            let all = |_: &str| true;
+            let long = encode_any(&attributes, all).expect("values of ours");
+            prop_assert_eq!(&encode(&attributes, all).expect("values of ours"), &long);
+            prop_assert_eq!(decode(&long).expect("written here"), decode_any(&long).expect("written here"));
+            let mut damaged = long;
+            let at = cut.index(damaged.len());
+            damaged[at] ^= 1_u8 << bit;
+            if let Some(read) = plain::decode(&damaged) {
+                prop_assert_eq!(Some(read), decode_any(&damaged).ok());
+            }
+        }
+    }
+
+    #[test]
+    fn a_plain_text_takes_the_short_way() {
+        let mut attributes = Attributes::new();
+        attributes.set_str("Blog", "MeXP").expect("small");
+        let stream = plain::encode(&attributes, |_| true).expect("plain");
+        assert_eq!(plain::decode(&stream), Some(attributes));
+    }
 }

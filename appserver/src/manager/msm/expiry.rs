@@ -31,6 +31,14 @@ pub fn validity(interval: i32, now: Timestamp) -> i64 {
     exptime(interval.into(), now)
 }
 
+/// Of the validity record where times of use are exact to a second: one more.
+pub fn validity_safe(interval: i32, now: Timestamp) -> i64 {
+    match interval {
+        ..=0 => 0,
+        _ => exptime(i64::from(interval) + 1, now),
+    }
+}
+
 /// Of the record of a sticky session that was last used at `accessed`. A short interval gives a negative number, with which
 /// the record is gone at once; that is what msm sends.
 pub fn sticky(interval: i32, accessed: Timestamp, now: Timestamp) -> i64 {

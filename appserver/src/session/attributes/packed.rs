@@ -27,6 +27,14 @@ impl<'a> Packed<'a> {
     pub fn body(self) -> &'a [u8] {
         self.body
     }
+
+    /// The text, if it is one.
+    pub fn as_str(self) -> Option<&'a str> {
+        match self.kind {
+            STRING => std::str::from_utf8(self.body).ok(),
+            _ => None,
+        }
+    }
 }
 
 impl Attributes {

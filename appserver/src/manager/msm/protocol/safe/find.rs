@@ -2,6 +2,7 @@
 
 use super::copy::{Copy, Found, base_version, newest, version};
 use super::lock::Owned;
+use super::save::grain;
 use super::{COPIES, Safe, Trouble, join};
 use crate::manager::msm::key::Kind;
 use crate::manager::msm::pattern::{RequestLine, Subject};
@@ -9,7 +10,7 @@ use crate::manager::msm::protocol::held::Held;
 use crate::manager::msm::protocol::{Answer, Command, Verb, World};
 use crate::manager::msm::settings::LockOnTimeout;
 use crate::manager::msm::validity::Validity;
-use crate::session::AskedId;
+use crate::session::{AskedId, Timestamp};
 
 /// The first pause between two tries for a lock in milliseconds; each is twice the one before.
 const PAUSE_MIN: u64 = 10;
@@ -313,7 +314,9 @@ impl<W: World> Safe<W> {
                 ..found
             };
         }
-        if !self.nodes.settings.sticky && !held.validity.is_valid(self.now()) {
+        let grain = grain(held.validity.interval);
+        let now = Timestamp(self.now().0.saturating_sub(grain));
+        if !self.nodes.settings.sticky && !held.validity.is_valid(now) {
             self.expire(&held, primary).await;
             return Ok(None);
         }

@@ -104,7 +104,7 @@ impl<W: World> Safe<W> {
             let Some(verb) = copy.found.replaced_by(self.exptime(interval, now), record) else {
                 continue;
             };
-            let set = Verb::Set(expiry::validity(interval, now), times.encode().into());
+            let set = Verb::Set(expiry::validity_safe(interval, now), times.encode().into());
             let commands = vec![
                 self.command(verb, copy.kind, id),
                 self.command(set, validity, id),

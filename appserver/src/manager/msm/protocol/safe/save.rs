@@ -296,7 +296,7 @@ impl<W: World> Safe<W> {
         primary: usize,
         now: Timestamp,
     ) -> Option<crate::manager::msm::protocol::Command> {
-        let exptime = expiry::validity(held.validity.interval, now);
+        let exptime = expiry::validity_safe(held.validity.interval, now);
         let verb = Verb::Set(exptime, held.validity.encode().into());
         let command = self.command(verb, Self::kinds(node, primary).1, held.id);
         (!self.nodes.settings.sticky).then_some(command)
@@ -328,6 +328,10 @@ impl<W: World> Safe<W> {
         let due = is_due(held, now);
         let homes = self.homes(primary);
         let mut complete = self.is_complete(primary, &homes);
+        if complete && !due && is_recent(held, now) && has_all(held, &homes) {
+            held.seen.copies.clear();
+            return Ok(Outcome::Skipped);
+        }
         let each = homes.iter().map(|node| {
             let (kind, _) = Self::kinds(*node, primary);
             let copy = held.seen.copies.iter().find(|copy| copy.node == *node);
@@ -411,6 +415,33 @@ fn is_due(held: &Held, now: Timestamp) -> bool {
     let stored = Timestamp(version(&held.stored));
     let part = |at: Timestamp| at.since(stored).checked_div(share);
     part(now) > part(held.seen.accessed)
+}
+
+/// Whether the stored times of use are exact enough already, see [`grain`].
+fn is_recent(held: &Held, now: Timestamp) -> bool {
+    now.since(held.seen.accessed) < grain(held.validity.interval)
+}
+
+/// Whether each of these nodes has the session as it is.
+fn has_all(held: &Held, homes: &[usize]) -> bool {
+    let current = |copy: &Copy| {
+        let record = copy.record();
+        record.is_some_and(|(record, _)| record == held.stored)
+    };
+    let copies = &held.seen.copies;
+    copies.iter().all(current)
+        && homes
+            .iter()
+            .all(|node| copies.iter().any(|copy| copy.node == *node))
+}
+
+/// How exact the stored times of use are, in milliseconds: to a second, or to a sixtieth of an interval of less than a minute. A
+/// request that changes nothing and comes within that time of the one before stores nothing.
+pub(super) fn grain(interval: i32) -> u64 {
+    match u64::try_from(interval) {
+        Ok(seconds) if seconds > 0 => (seconds * 1000 / 60).min(1000),
+        _ => 1000,
+    }
 }
 
 fn attributes_of(record: &[u8]) -> &[u8] {
