@@ -716,6 +716,13 @@ impl World {
     }
 }
 
+/// All, or the one that failed before.
+fn seeds() -> std::ops::Range<u64> {
+    let only = std::env::var("CLUSTER_SEED").ok();
+    let only = only.and_then(|seed| seed.parse().ok());
+    only.map_or(0..SCHEDULES, |seed: u64| seed..seed + 1)
+}
+
 fn schedule(seed: u64) -> Result<(), String> {
     let mut world = World::new(seed, true, Spread::All);
     world.live(true);
@@ -725,11 +732,7 @@ fn schedule(seed: u64) -> Result<(), String> {
 
 #[test]
 fn members_agree_when_the_network_is_whole_again() {
-    let only = std::env::var("CLUSTER_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seeds = only.map_or(0..SCHEDULES, |seed: u64| seed..seed + 1);
-    for seed in seeds {
+    for seed in seeds() {
         if let Err(what) = schedule(seed) {
             panic!("with CLUSTER_SEED={seed}: {what}");
         }
@@ -739,12 +742,12 @@ fn members_agree_when_the_network_is_whole_again() {
 /// The same with one backup per session, without crashes: two at once may take both copies.
 #[test]
 fn two_members_keep_each_session_when_the_network_is_whole_again() {
-    for seed in 0..SCHEDULES / 10 {
+    for seed in seeds() {
         let mut world = World::new(seed, true, Spread::Backup);
         world.live(false);
         world.heal();
         if let Err(what) = world.check_backup() {
-            panic!("with seed {seed}: {what}");
+            panic!("with CLUSTER_SEED={seed}: {what}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::outbox::What;
 use super::{Core, Outbox, Owed, Stream};
-use crate::manager::cluster::native::{CHUNK, Item, Place, Writer};
+use crate::manager::cluster::native::{CHUNK, Item, Place, Record, Writer};
 use crate::manager::cluster::peers::UniqueId;
 use crate::manager::cluster::replica::{Replica, Which};
 use crate::manager::cluster::stamp::number;
@@ -102,12 +102,15 @@ impl Core {
         here.or_else(|| shard.beside.place(key))
     }
 
-    /// Whether this member is the session's primary or backup. What comes from another one is owed to the primary: its teller took
-    /// this member for it.
-    pub(super) fn holds(&self, key: Key, member: &UniqueId) -> bool {
-        let member = number(member);
-        let holds = |place: Place| place.primary == member || place.backup == member;
-        self.place(key).is_some_and(holds)
+    /// Whether the primary may lack what this record tells: its teller is neither primary nor backup, or takes this member for the
+    /// primary, which it is not any more.
+    pub(super) fn is_stray(&self, key: Key, teller: &UniqueId, record: &Record<'_>) -> bool {
+        let (me, teller) = (self.store.me(), number(teller));
+        let is_stray = |place: Place| {
+            let holds = place.primary == teller || place.backup == teller;
+            !holds || record.primary == me && place.primary != me
+        };
+        self.place(key).is_none_or(is_stray)
     }
 
     /// Who has a session that is not here: the primary, then the backup.
@@ -213,7 +216,8 @@ impl Core {
         self.let_go(&mut shard, key);
     }
 
-    /// Sends the backup what this member has, if it is the primary.
+    /// Sends the backup what this member has, if it is the primary. With its place, or an older word about that could make the
+    /// backup think that this copy is none of its own.
     pub(super) fn forward(&self, key: Key, now: Timestamp, out: &mut Outbox) {
         let me = self.store.me();
         let shard = self.store.table.shard(key);
@@ -222,9 +226,17 @@ impl Core {
         };
         if let Some(id) = self.id_of(replica.backup) {
             let mut writer = self.writer(now);
+            writer.item(&Item::Place(key, replica.place()));
             replica.tell(Which::All, &mut writer);
             out.tell_one(id, writer);
         }
+    }
+
+    /// Whether this member is the session's primary and `member` its backup.
+    pub(super) fn is_my_backup(&self, key: Key, member: &UniqueId) -> bool {
+        let (me, member) = (self.store.me(), number(member));
+        self.place(key)
+            .is_some_and(|place| place.primary == me && place.backup == member)
     }
 
     /// Another member says where a session is. `true`: this member should have it and has not.

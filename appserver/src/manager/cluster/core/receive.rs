@@ -178,11 +178,15 @@ impl Core {
                         // For a request that makes this member its primary, or left over.
                         self.orphans.store(true, Ordering::Relaxed);
                     }
-                    if record.full && (merged.ahead || merged.completed && !self.holds(key, from)) {
+                    let is_news = merged.completed || merged.taken > 0;
+                    if record.full && (merged.ahead || is_news && self.is_stray(key, from, record))
+                    {
                         answer.owe.push(key);
                     }
-                    // What a former primary still had: the backup lacks it too.
-                    if merged.taken > 0 {
+                    // What a former primary still had: the backup lacks it too. Or the backup told less than what is here, unless
+                    // each of the two has something that has no room with the other: they would tell it for ever.
+                    let lacks = record.full && merged.ahead && merged.too_large == 0;
+                    if merged.taken > 0 || lacks && self.is_my_backup(key, from) {
                         answer.forward.push(key);
                     }
                     return;
@@ -215,7 +219,7 @@ impl Core {
                 // It was fetched for a request that makes this member its primary, or is left over.
                 if self.is_backup() {
                     self.orphans.store(true, Ordering::Relaxed);
-                    if !self.holds(key, from) {
+                    if self.is_stray(key, from, record) {
                         answer.owe.push(key);
                     }
                 }
