@@ -1,8 +1,8 @@
 //! One primary and one backup per session, and every other member knows which: Tomcat's `BackupManager`.
 //!
 //! A *claim* makes this member the primary: it has a stamp, is told to all, and carries the session to the backup. The later of two
-//! claims holds on every member. Whoever loses its role sends the new primary what it has, so that nothing is lost when two served the
-//! session at the same time.
+//! claims holds on every member. Whoever loses its role makes sure that the new primary has what it has, so that nothing is lost when two
+//! served the session at the same time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -19,6 +19,26 @@ use crate::session::{Changes, Key, Timestamp};
 
 /// So many sessions get a new backup at each tick, so that a member that leaves does not stop the others.
 const CLAIMS_MAX: usize = 2_000;
+
+/// How a member pays what it owes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Payment {
+    /// It says which version it has: mostly the primary has the same, and nothing else is to be sent.
+    Version,
+    /// It sends all that it has.
+    Whole,
+}
+
+/// A version that another member has, against what is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// It is here.
+    Same,
+    /// The primary has something else: this copy may lack something.
+    CopyDiffers,
+    /// The teller has something else, and will lose it.
+    Owed,
+}
 
 /// Claims that are told together.
 pub(super) struct Claims {
@@ -60,8 +80,16 @@ impl Core {
     }
 
     pub(super) fn send_claims(&self, claims: Claims, out: &mut Outbox) {
-        if self.has_natives() {
-            out.tell_all(claims.places);
+        let mut backups = claims.copies.keys();
+        let only = backups.next().filter(|_| backups.next().is_none());
+        match only.and_then(|number| self.id_of(*number)) {
+            // Its copies come with their places.
+            Some(backup) if !claims.places.is_empty() => {
+                out.others.push((backup, claims.places.finish()));
+            }
+            Some(_) => {}
+            None if self.has_natives() => out.tell_all(claims.places),
+            None => {}
         }
         for (number, copy) in claims.copies {
             if let Some(id) = self.id_of(number) {
@@ -166,8 +194,8 @@ impl Core {
         }
     }
 
-    /// Sends the primary what this member owes it.
-    fn pay(&self, replica: &mut Replica, now: Timestamp, out: &mut Outbox) {
+    /// Sends the primary what this member owes it, or asks first whether it has just that.
+    fn pay(&self, replica: &mut Replica, payment: Payment, now: Timestamp, out: &mut Outbox) {
         replica.marks.owed &= replica.primary != self.store.me();
         if !replica.marks.owed {
             return;
@@ -175,8 +203,11 @@ impl Core {
         self.orphans.store(true, Ordering::Relaxed);
         if let Some(to) = self.id_of(replica.primary) {
             let mut writer = self.writer(now);
-            replica.tell(Which::All, &mut writer);
             let (key, version) = (replica.kept().id().key, replica.version());
+            match payment {
+                Payment::Version => writer.item(&Item::Version(key, version)),
+                Payment::Whole => replica.tell(Which::All, &mut writer),
+            }
             out.owed.push(Owed {
                 to,
                 key,
@@ -186,12 +217,41 @@ impl Core {
         }
     }
 
+    /// Pays the primary that asks for a session what this member owes it; whether it owes it anything.
+    pub(super) fn pays(&self, key: Key, to: &UniqueId, now: Timestamp, out: &mut Outbox) -> bool {
+        let key = self.store.resolve(key, false);
+        let mut shard = self.store.table.shard(key);
+        let replica = shard.get_mut(key).filter(|r| r.marks.owed);
+        let Some(replica) = replica.filter(|r| r.primary == number(to)) else {
+            return false;
+        };
+        self.pay(replica, Payment::Whole, now, out);
+        true
+    }
+
+    /// What another member's word that it has this version of a session makes necessary here.
+    pub(super) fn compare_one(&self, key: Key, version: u64, teller: &UniqueId) -> Compared {
+        let (me, teller) = (self.store.me(), number(teller));
+        let is_same = {
+            let shard = self.store.table.shard(key);
+            let same = |r: &&Replica| !r.marks.partial && r.version() == version;
+            let same = shard.get(key).filter(same);
+            // Whoever is neither may drop it at any time.
+            same.is_some_and(|r| r.primary == me || r.primary == teller)
+        };
+        match self.place(key) {
+            _ if is_same => Compared::Same,
+            Some(place) if place.primary == teller => Compared::CopyDiffers,
+            _ => Compared::Owed,
+        }
+    }
+
     /// The primary may lack something that is here.
     pub(super) fn owe(&self, key: Key, now: Timestamp, out: &mut Outbox) {
         let mut shard = self.store.table.shard(key);
         if let Some(replica) = shard.get_mut(key) {
             replica.marks.owed = true;
-            self.pay(replica, now, out);
+            self.pay(replica, Payment::Whole, now, out);
         }
     }
 
@@ -262,11 +322,13 @@ impl Core {
         if place <= replica.place() {
             return false;
         }
-        let was_primary = replica.primary == me;
+        let (was_primary, was_backup) = (replica.primary == me, replica.backup == me);
         replica.set_place(place);
-        // It may have been changed here after the new primary got it.
-        replica.marks.owed |= was_primary && place.primary != me;
-        self.pay(replica, now, out);
+        // It may have been changed here after the new primary got it. What a backup acknowledged too: the primary that told it may
+        // be gone. Whoever stays the backup hears from the primary what that one has.
+        let is_ousted = was_primary || was_backup && place.backup != me;
+        replica.marks.owed |= is_ousted && place.primary != me;
+        self.pay(replica, Payment::Version, now, out);
         if place.primary != me && place.backup != me {
             // What happens to it from now on is not told here: it is shown to nobody before it was fetched again.
             replica.marks.partial = true;
@@ -315,7 +377,7 @@ impl Core {
             let keys: Vec<Key> = shard.iter().map(|r| r.kept().id().key).collect();
             for key in keys {
                 if let Some(replica) = shard.get_mut(key) {
-                    self.pay(replica, now, out);
+                    self.pay(replica, Payment::Whole, now, out);
                 }
                 let Some(replica) = shard.get_mut(key).filter(|r| !r.marks.partial) else {
                     if !self.let_go(&mut shard, key) {
@@ -380,7 +442,7 @@ impl Core {
                     _ => writer.item(&Item::Place(key, replica.place())),
                 }
                 if matches!(stream.what, What::Roles(to) if replica.backup == to) {
-                    replica.tell(Which::All, &mut writer);
+                    writer.item(&Item::Version(key, replica.version()));
                 }
                 stream.sent += 1;
             }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use super::outbox::What;
+use super::places::Compared;
 use super::{Core, Outbox, Stream};
 use crate::manager::cluster::native::{Gone, Item, NativeError, Reader, Record};
 use crate::manager::cluster::peers::UniqueId;
@@ -20,6 +21,8 @@ struct Answer {
     gone: Vec<(Key, Gone)>,
     /// The sender has what is missing here.
     need: Vec<Key>,
+    /// The sender, which compares, has something else than what is here.
+    differ: Vec<Key>,
     /// The sender lacks these.
     give: Vec<Key>,
     /// These keys moved here because the sender said so, and whether two copies became one. Whoever has compared with this member
@@ -85,7 +88,7 @@ impl Core {
         for (key, gone) in answer.gone {
             writer.item(&Item::Gone(key, gone));
         }
-        for key in answer.need {
+        for key in answer.need.into_iter().chain(answer.differ) {
             writer.item(&Item::Need(key));
         }
         out.tell_one(*from, writer);
@@ -140,7 +143,11 @@ impl Core {
                     };
                     out.streams.push((*from, Stream::new(all)));
                 }
-                Item::Need(key) => answer.give.push(key),
+                Item::Need(key) => {
+                    if !self.is_backup() || !self.pays(key, from, now, out) {
+                        answer.give.push(key);
+                    }
+                }
                 Item::Range(low, high) => answer.ranges.push(Range {
                     low,
                     high,
@@ -149,6 +156,14 @@ impl Core {
                 Item::Version(key, version) => {
                     if let Some(range) = answer.ranges.last_mut() {
                         range.versions.insert(key, version);
+                    } else if self.is_backup() {
+                        // Its place may have said already that it is missing.
+                        answer.need.retain(|needed| *needed != key);
+                        match self.compare_one(key, version, from) {
+                            Compared::Same => {}
+                            Compared::CopyDiffers => answer.differ.push(key),
+                            Compared::Owed => answer.need.push(key),
+                        }
                     }
                 }
                 Item::Complete(count) => self.source_complete(from, count, now),
