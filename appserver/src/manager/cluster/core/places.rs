@@ -29,6 +29,17 @@ enum Payment {
     Whole,
 }
 
+/// What another member's word where a session is makes necessary here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Placed {
+    /// Nothing.
+    Well,
+    /// This member should have the session and has not.
+    Missing,
+    /// The session, which has this key now, is somewhere else since, and the member that said so may be gone: nobody else would tell.
+    Older(Key, Place),
+}
+
 /// A version that another member has, against what is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compared {
@@ -299,28 +310,35 @@ impl Core {
             .is_some_and(|place| place.primary == me && place.backup == member)
     }
 
-    /// Another member says where a session is. `true`: this member should have it and has not.
+    /// Another member says where a session is.
     pub(super) fn take_place(
         &self,
         key: Key,
         place: Place,
         now: Timestamp,
         out: &mut Outbox,
-    ) -> bool {
+    ) -> Placed {
         self.store.clock.observe(place.stamp, now);
         let me = self.store.me();
         // Whoever says it may know the session by an older key.
         let key = self.store.resolve(key, false);
         let mut shard = self.store.table.shard(key);
         if shard.gone(key).is_some() {
-            return false;
+            return Placed::Well;
         }
         let Some(replica) = shard.get_mut(key) else {
-            shard.beside.set_place(key, place);
-            return place.backup == me;
+            return match shard.beside.set_place(key, place) {
+                known if known > place => Placed::Older(key, known),
+                _ if place.backup == me => Placed::Missing,
+                _ => Placed::Well,
+            };
         };
-        if place <= replica.place() {
-            return false;
+        let known = replica.place();
+        if place < known {
+            return Placed::Older(key, known);
+        }
+        if place == known {
+            return Placed::Well;
         }
         let (was_primary, was_backup) = (replica.primary == me, replica.backup == me);
         replica.set_place(place);
@@ -338,13 +356,17 @@ impl Core {
             // A request holds it; the next tick tries again.
             self.orphans.store(true, Ordering::Relaxed);
         }
-        place.backup == me && is_partial
+        if place.backup == me && is_partial {
+            Placed::Missing
+        } else {
+            Placed::Well
+        }
     }
 
-    /// A session got the key under which its place was told before. As [`Core::take_place`].
+    /// A session got the key under which its place was told before. Whether this member should have it and has not.
     pub(super) fn settle(&self, key: Key, now: Timestamp, out: &mut Outbox) -> bool {
         let place = self.store.table.shard(key).beside.drop_place(key);
-        place.is_some_and(|place| self.take_place(key, place, now, out))
+        place.is_some_and(|place| self.take_place(key, place, now, out) == Placed::Missing)
     }
 
     /// Drops a copy that is neither the primary's nor the backup's, unless a request holds it; whether it was dropped.

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use super::outbox::What;
-use super::places::Compared;
+use super::places::{Compared, Placed};
 use super::{Core, Outbox, Stream};
-use crate::manager::cluster::native::{Gone, Item, NativeError, Reader, Record};
+use crate::manager::cluster::native::{Gone, Item, NativeError, Place, Reader, Record};
 use crate::manager::cluster::peers::UniqueId;
 use crate::manager::cluster::replica::Which;
 use crate::manager::cluster::stamp::number;
@@ -23,6 +23,8 @@ struct Answer {
     need: Vec<Key>,
     /// The sender, which compares, has something else than what is here.
     differ: Vec<Key>,
+    /// The sender does not know that these are somewhere else.
+    places: Vec<(Key, Place)>,
     /// The sender lacks these.
     give: Vec<Key>,
     /// These keys moved here because the sender said so, and whether two copies became one. Whoever has compared with this member
@@ -87,6 +89,9 @@ impl Core {
         let mut writer = self.writer(now);
         for (key, gone) in answer.gone {
             writer.item(&Item::Gone(key, gone));
+        }
+        for (key, place) in answer.places {
+            writer.item(&Item::Place(key, place));
         }
         for key in answer.need.into_iter().chain(answer.differ) {
             writer.item(&Item::Need(key));
@@ -169,8 +174,12 @@ impl Core {
                 Item::Complete(count) => self.source_complete(from, count, now),
                 Item::NoContext => self.source_empty(from, now, out),
                 Item::Place(key, place) => {
-                    if self.is_backup() && self.take_place(key, place, now, out) {
-                        answer.need.push(key);
+                    if self.is_backup() {
+                        match self.take_place(key, place, now, out) {
+                            Placed::Well => {}
+                            Placed::Missing => answer.need.push(key),
+                            Placed::Older(key, known) => answer.places.push((key, known)),
+                        }
                     }
                 }
             }
