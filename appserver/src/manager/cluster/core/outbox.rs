@@ -95,8 +95,8 @@ pub(super) enum What {
     Keys(Vec<Key>),
     /// Where all sessions are, and the word that it was all.
     Places,
-    /// What this member is the primary of, for the member with this number: where it is, and the versions of the sessions of which
-    /// that one has the copy.
+    /// For the member with this number: where the sessions are of which this member is the primary, and the versions of those that
+    /// only the two of them have.
     Roles(u32),
     /// All sessions for a Tomcat, listed at this time.
     Tomcat(Timestamp),

@@ -40,15 +40,15 @@ pub(super) enum Placed {
     Older(Key, Place),
 }
 
-/// A version that another member has, against what is here.
+/// A version that the other holder of a session has, against what is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compared {
     /// It is here.
     Same,
-    /// The primary has something else: this copy may lack something.
+    /// This copy may lack something.
     CopyDiffers,
-    /// The teller has something else, and will lose it.
-    Owed,
+    /// This primary's backup has something else, which it tells when it has what is here.
+    BackupDiffers,
 }
 
 /// Claims that are told together.
@@ -215,8 +215,10 @@ impl Core {
         if let Some(to) = self.id_of(replica.primary) {
             let mut writer = self.writer(now);
             let (key, version) = (replica.kept().id().key, replica.version());
+            // The two may know different places.
+            writer.item(&Item::Place(key, replica.place()));
             match payment {
-                Payment::Version => writer.item(&Item::Version(key, version)),
+                Payment::Version => writer.item(&Item::Owed(key, version)),
                 Payment::Whole => replica.tell(Which::All, &mut writer),
             }
             out.owed.push(Owed {
@@ -240,20 +242,25 @@ impl Core {
         true
     }
 
-    /// What another member's word that it has this version of a session makes necessary here.
+    /// Whether this member is the session's primary and has just this version of it.
+    pub(super) fn is_paid(&self, key: Key, version: u64) -> bool {
+        let shard = self.store.table.shard(key);
+        let mine = shard.get(key).filter(|r| r.primary == self.store.me());
+        mine.is_some_and(|r| !r.marks.partial && r.version() == version)
+    }
+
+    /// The other holder of a session has this version of it. What that makes necessary here.
     pub(super) fn compare_one(&self, key: Key, version: u64, teller: &UniqueId) -> Compared {
         let (me, teller) = (self.store.me(), number(teller));
         let is_same = {
             let shard = self.store.table.shard(key);
-            let same = |r: &&Replica| !r.marks.partial && r.version() == version;
-            let same = shard.get(key).filter(same);
-            // Whoever is neither may drop it at any time.
-            same.is_some_and(|r| r.primary == me || r.primary == teller)
+            let whole = shard.get(key).filter(|r| !r.marks.partial);
+            whole.is_some_and(|r| r.version() == version)
         };
         match self.place(key) {
             _ if is_same => Compared::Same,
-            Some(place) if place.primary == teller => Compared::CopyDiffers,
-            _ => Compared::Owed,
+            Some(place) if place.primary == me && place.backup == teller => Compared::BackupDiffers,
+            _ => Compared::CopyDiffers,
         }
     }
 
@@ -451,26 +458,41 @@ impl Core {
         if stream.shard == SHARDS {
             return None;
         }
+        // What it should have sent to this backup, or the question for it, may have been lost.
+        let is_missing = |place: Place| {
+            place.backup == me && matches!(stream.what, What::Roles(to) if place.primary == to)
+        };
         let mut writer = self.writer(now);
         while stream.shard < SHARDS && writer.len() < CHUNK {
             let shard = self.store.table.number(stream.shard);
             for (key, gone) in shard.all_gone() {
                 writer.item(&Item::Gone(key, gone));
             }
-            for replica in shard.iter().filter(|r| !r.marks.partial) {
+            for replica in shard.iter() {
                 let key = replica.kept().id().key;
-                match stream.what {
-                    What::Roles(_) if replica.primary != me => continue,
-                    _ => writer.item(&Item::Place(key, replica.place())),
+                if replica.marks.partial {
+                    if is_missing(replica.place()) {
+                        writer.item(&Item::Need(key));
+                    }
+                    continue;
                 }
-                if matches!(stream.what, What::Roles(to) if replica.backup == to) {
+                if replica.primary == me || matches!(stream.what, What::Places) {
+                    writer.item(&Item::Place(key, replica.place()));
+                }
+                if let What::Roles(to) = stream.what {
+                    let roles = (replica.primary, replica.backup);
+                    if roles != (me, to) && roles != (to, me) {
+                        continue;
+                    }
                     writer.item(&Item::Version(key, replica.version()));
                 }
                 stream.sent += 1;
             }
-            if matches!(stream.what, What::Places) {
-                for (key, place) in &shard.beside.places {
+            for (key, place) in &shard.beside.places {
+                if matches!(stream.what, What::Places) {
                     writer.item(&Item::Place(*key, *place));
+                } else if is_missing(*place) {
+                    writer.item(&Item::Need(*key));
                 }
             }
             stream.shard += 1;

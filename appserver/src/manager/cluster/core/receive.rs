@@ -167,8 +167,13 @@ impl Core {
                         match self.compare_one(key, version, from) {
                             Compared::Same => {}
                             Compared::CopyDiffers => answer.differ.push(key),
-                            Compared::Owed => answer.need.push(key),
+                            Compared::BackupDiffers => answer.forward.push(key),
                         }
+                    }
+                }
+                Item::Owed(key, version) => {
+                    if self.is_backup() && !self.is_paid(key, version) {
+                        answer.need.push(key);
                     }
                 }
                 Item::Complete(count) => self.source_complete(from, count, now),
