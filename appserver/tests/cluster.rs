@@ -6,10 +6,12 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
 
 use appserver::tribes::options::SendOptions;
 use appserver::tribes::settings::ReceiverAddress;
-use appserver::{Config, Mode};
+use appserver::{Clock, Config, Mode};
+use rustix::process::{Pid, Signal, kill_process};
 use support::{Browser, Node, until};
 
 /// A port for a group of its own.
@@ -233,7 +235,7 @@ fn with_option_8_nobody_waits_and_the_others_get_it_soon() {
 #[test]
 fn two_nodes_that_start_at_once_do_not_wait_for_each_other() {
     let group = group_port();
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let nodes: Vec<Node> = (0..2).map(|_| Node::with(member(group))).collect();
     nodes.iter().for_each(|node| knows(node, 1));
     assert!(began.elapsed().as_secs() < 20, "Tomcat waits a minute here");
@@ -247,12 +249,23 @@ struct Process {
 
 impl Process {
     fn start(group: u16) -> Self {
+        Self::with(group, "", |_| {})
+    }
+
+    /// With changed settings, and with an interceptor's lines, since a key is never written.
+    fn with(group: u16, lines: &str, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         member(group)(&mut config);
+        change(&mut config);
         config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.admin.0 = None;
         let file = std::env::temp_dir().join(format!("appserver-cluster-{group}.toml"));
         let text = toml::to_string(&config).expect("settings");
+        let text = text.replacen(
+            "[[cluster.interceptors]]",
+            &(lines.to_owned() + "\n[[cluster.interceptors]]"),
+            1,
+        );
         std::fs::write(&file, text).expect("a file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_appserver"))
             .arg("--config")
@@ -276,7 +289,14 @@ impl Process {
         Self { child, address }
     }
 
-    fn kill(mut self) {
+    fn signal(&self, signal: Signal) {
+        let id = self.child.id().try_into().expect("a process id");
+        kill_process(Pid::from_raw(id).expect("not 0"), signal).expect("it runs");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
         self.child.kill().expect("it ran");
         self.child.wait().expect("it is gone");
     }
@@ -294,11 +314,70 @@ fn what_was_answered_survives_the_death_of_the_node_that_answered() {
     for step in 1..=50 {
         assert_eq!(browser.get("/jsp/api/count").json()["value"], step);
     }
-    victim.kill();
+    drop(victim);
     browser.address = survivor.address;
     assert_eq!(value(&mut browser, "first"), "1");
     assert_eq!(value(&mut browser, "count"), 50);
     knows(&survivor, 0);
+}
+
+/// A frozen process still has its connections, and its kernel takes what is sent. The first request waits for it as long as the
+/// sender may; then nobody does, and when it goes on it has everything.
+fn one_wait_for_a_frozen_node(interceptor: &str) {
+    const WAIT: Duration = Duration::from_secs(1);
+    const REQUESTS: u32 = 20;
+    let group = group_port();
+    let quick = |config: &mut Config| config.cluster.sender.timeout = WAIT.as_millis() as u64;
+    let survivor = Node::at(Clock::system(), |config| {
+        member(group)(config);
+        quick(config);
+        if !interceptor.is_empty() {
+            let interceptor = toml::from_str(interceptor).expect("an interceptor");
+            config.cluster.interceptors.insert(0, interceptor);
+        }
+    });
+    let lines = match interceptor {
+        "" => String::new(),
+        lines => format!("[[cluster.interceptors]]\n{lines}"),
+    };
+    let frozen = Process::with(group, &lines, quick);
+    knows(&survivor, 1);
+    let mut browser = survivor.browser();
+    set(&mut browser, "first", "1");
+    frozen.signal(Signal::STOP);
+    let began = Instant::now();
+    for step in 1..=REQUESTS {
+        assert_eq!(browser.get("/jsp/api/count").json()["value"], step);
+    }
+    let took = began.elapsed();
+    assert!(took < WAIT * REQUESTS / 2, "{took:?} for {REQUESTS}");
+    let cluster = || survivor.status()["contexts"][0]["sessions"]["cluster"].clone();
+    until("nobody waits for it", || {
+        cluster()["channel"]["members"][0]["state"] == "stalled"
+    });
+    frozen.signal(Signal::CONT);
+    let mut there = browser.clone();
+    there.address = frozen.address;
+    until("it has everything", || {
+        value(&mut there, "count") == REQUESTS && value(&mut there, "first") == "1"
+    });
+    until("it is known to have it", || {
+        cluster()["members"][0]["behind"] == false
+    });
+}
+
+#[test]
+fn a_frozen_node_costs_one_wait_and_catches_up() {
+    one_wait_for_a_frozen_node("");
+}
+
+/// Encrypted messages that waited too long are refused, as if somebody had recorded them: then the nodes compare.
+#[test]
+fn a_frozen_node_that_refuses_what_is_old_catches_up() {
+    let key = "a".repeat(32);
+    one_wait_for_a_frozen_node(&format!(
+        "className = \"EncryptInterceptor\"\nencryptionKey = \"{key}\"\nreplayWindowTime = 500"
+    ));
 }
 
 fn active(node: &Node) -> u64 {

@@ -70,6 +70,11 @@ impl Pair {
                     .filter(|to| *to != from)
                     .for_each(|to| sent(to, message, &mut todo));
             }
+            for (but, message) in &out.others {
+                (0..self.cores.len())
+                    .filter(|to| *to != from && self.ids[*to] != *but)
+                    .for_each(|to| sent(to, message, &mut todo));
+            }
             let place = |id: &[u8; 16]| {
                 self.ids
                     .iter()
@@ -503,6 +508,7 @@ mod backup {
             pair.cores[member].tick(at(20), &mut out);
             // The dead one hears nothing.
             out.natives.clear();
+            out.others.clear();
             pair.deliver(member, out, at(20));
         }
         for member in 1..3 {

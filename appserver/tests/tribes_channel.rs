@@ -19,7 +19,7 @@ use appserver::tribes::settings::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tribes::{Node, Process, SOON, SYNC, group_port, multicast, pair};
+use tribes::{Node, Process, SOON, SYNC, Told, group_port, multicast, pair};
 
 #[tokio::test]
 async fn members_find_each_other_and_send() {
@@ -443,6 +443,49 @@ async fn a_full_queue_refuses_and_tells_what_was_lost() {
         Err(NotQueued(Why::Full))
     );
     assert_eq!(a.channel.status().members[0].dropped, 5);
+}
+
+/// With options 8 nobody waits for a message: whether it was lost is told as soon as there is a connection again.
+#[tokio::test]
+async fn a_queued_message_that_dies_with_its_connections_is_told() {
+    let settings = no_heartbeats_needed();
+    let a = Node::start(&settings).await;
+    let mut played = Played::start(&settings, true).await;
+    let mut connection = played.joined(&a).await;
+    let id = played.member.id;
+    let options = SYNC.with(SendOptions::ASYNC);
+    assert_eq!(
+        a.channel.send(id, b"hello", options, SOON).await,
+        Delivery::Queued
+    );
+    read(&mut connection, 1).await;
+    drop(connection);
+    let listener = played.listener;
+    let breaks = tokio::spawn(async move {
+        loop {
+            let (mut next, _) = listener.accept().await.expect("a connection");
+            // Whatever brings something breaks: probes, and the message that is sent once more.
+            tokio::spawn(async move { next.read_u8().await });
+        }
+    });
+    let lost = |told: &Told| told.lost.load(Ordering::Relaxed) == 1;
+    a.told.until("one is lost", lost).await;
+    breaks.abort();
+}
+
+#[tokio::test]
+async fn a_queued_message_that_is_refused_is_told() {
+    let (a, b) = pair(&multicast()).await;
+    b.told.refuse.store(true, Ordering::Relaxed);
+    assert_eq!(a.send(&b, b"1").await, Delivery::Failed(Why::Refused));
+    assert_eq!(a.told.lost.load(Ordering::Relaxed), 0, "its sender knows");
+    let options = SYNC.with(SendOptions::ASYNC);
+    assert_eq!(
+        a.channel.send(b.id(), b"2", options, SOON).await,
+        Delivery::Queued
+    );
+    let lost = |told: &Told| told.lost.load(Ordering::Relaxed) == 1;
+    a.told.until("one is lost", lost).await;
 }
 
 #[tokio::test]

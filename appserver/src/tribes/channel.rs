@@ -60,7 +60,9 @@ pub trait Listener: Send + Sync + 'static {
     /// its queue while there is room.
     fn stalled(&self, _member: &Member) {}
 
-    /// A stalled member answers again. `lost` messages to it were thrown away meanwhile, because its queue was full.
+    /// A stalled member answers again, or one that answers lost something. `lost` messages for which nobody waited did not arrive:
+    /// its queue was full, their connection broke, or it refused them, as it does with encrypted messages that are too old. Of several
+    /// that were on a broken connection without an answer being asked for, one is counted.
     fn recovered(&self, _member: &Member, _lost: u64) {}
 }
 

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub(crate) const SYNC: SendOptions = SendOptions::USE_ACK.with(SendOptions::SYNC
 pub(crate) struct Told {
     pub(crate) messages: Mutex<Vec<(MemberId, Vec<u8>)>>,
     events: Mutex<Vec<(&'static str, MemberId)>>,
+    /// How many messages the members lost.
+    pub(crate) lost: AtomicU64,
     pub(crate) refuse: AtomicBool,
     news: Notify,
 }
@@ -91,7 +93,8 @@ impl Listener for Told {
         self.event("stalled", member);
     }
 
-    fn recovered(&self, member: &Member, _lost: u64) {
+    fn recovered(&self, member: &Member, lost: u64) {
+        self.lost.fetch_add(lost, Ordering::Relaxed);
         self.event("recovered", member);
     }
 }

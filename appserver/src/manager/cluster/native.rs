@@ -127,6 +127,8 @@ pub enum Item<'a> {
     Range(Key, Key),
     /// The version of a session.
     Version(Key, u64),
+    /// The version of a session that this member will let go: it is owed to whoever serves it now.
+    Owed(Key, u64),
     /// All sessions were sent; so many.
     Complete(u64),
     /// I do not serve this context.
@@ -158,6 +160,7 @@ const VERSION: u8 = 8;
 const COMPLETE: u8 = 9;
 const NO_CONTEXT: u8 = 10;
 const PLACE: u8 = 11;
+const OWED: u8 = 12;
 
 const FULL: u8 = 1;
 const INTERVAL: u8 = 2;
@@ -233,6 +236,10 @@ impl Writer {
             }
             Item::Version(key, version) => {
                 self.tag(VERSION, *key);
+                self.out.extend(version.to_le_bytes());
+            }
+            Item::Owed(key, version) => {
+                self.tag(OWED, *key);
                 self.out.extend(version.to_le_bytes());
             }
             Item::Complete(count) => {
@@ -376,6 +383,7 @@ impl<'a> Reader<'a> {
             NEED => Item::Need(self.key()?),
             RANGE => Item::Range(self.key()?, self.key()?),
             VERSION => Item::Version(self.key()?, u64::from_le_bytes(self.array()?)),
+            OWED => Item::Owed(self.key()?, u64::from_le_bytes(self.array()?)),
             COMPLETE => Item::Complete(self.number()?),
             NO_CONTEXT => Item::NoContext,
             PLACE => {
@@ -544,6 +552,7 @@ mod tests {
             Item::Need(key),
             Item::Range(key, key),
             Item::Version(key, u64::MAX),
+            Item::Owed(key, 7),
             Item::Complete(300),
             Item::NoContext,
             Item::Place(

@@ -157,6 +157,11 @@ impl<G: Group> Inner<G> {
                 self.send(&natives, message, options).await;
             }
         }
+        for (but, message) in &out.others {
+            let mut natives = self.core.members(true);
+            natives.retain(|id| id != but);
+            self.send(&natives, message, options).await;
+        }
         for (to, message) in &out.copies {
             self.send(&[*to], message, options).await;
         }

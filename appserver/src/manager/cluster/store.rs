@@ -433,15 +433,19 @@ impl Beside {
         place.map(|(_, place)| *place)
     }
 
-    /// Remembers which members keep a session; an earlier word does not replace a later one.
-    pub fn set_place(&mut self, key: Key, place: Place) {
+    /// Remembers which members keep a session; an earlier word does not replace a later one. What is known now.
+    pub fn set_place(&mut self, key: Key, place: Place) -> Place {
         let known = self.places.find_mut(key.random_bits(), |(k, _)| *k == key);
         match known {
-            Some((_, known)) => *known = place.max(*known),
+            Some((_, known)) => {
+                *known = place.max(*known);
+                *known
+            }
             None => {
                 let hash = |(key, _): &(Key, Place)| key.random_bits();
                 self.places
                     .insert_unique(key.random_bits(), (key, place), hash);
+                place
             }
         }
     }

@@ -162,7 +162,11 @@ impl Group {
             Notice::Recovered(id, lost) => {
                 if let Some(link) = self.shared.view.load().link(id) {
                     let member = &link.member;
-                    tracing::info!(member = %member.address(), lost, "a member answers again");
+                    if lost > 0 {
+                        tracing::warn!(member = %member.address(), lost, "messages to a member were lost");
+                    } else {
+                        tracing::info!(member = %member.address(), "a member answers again");
+                    }
                     self.shared.listener.recovered(member, lost);
                 }
             }

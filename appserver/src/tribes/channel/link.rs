@@ -52,7 +52,7 @@ pub(super) struct Link {
     bytes_max: usize,
     bytes: AtomicUsize,
     stalled: AtomicBool,
-    /// Messages that were thrown away since the member was last told about.
+    /// Messages that were thrown away, refused, or perhaps not read, and of which nobody was told yet.
     lost: AtomicU64,
     pub(super) figures: Figures,
     /// The member is none any more.
@@ -128,6 +128,7 @@ impl Link {
             waiting: VecDeque::new(),
             written: 0,
             unanswered: VecDeque::new(),
+            unsure: false,
             progress: Instant::now(),
         };
         shared.tasks.spawn(line.run());
@@ -191,6 +192,8 @@ struct Line {
     written: usize,
     /// Written; their answers come in this order.
     unanswered: VecDeque<Job>,
+    /// Something was written on this connection for which no answer comes.
+    unsure: bool,
     /// When the member last answered or took what is first in the line, or when there began to be a line.
     progress: Instant,
 }
@@ -210,6 +213,10 @@ impl Line {
                 Turn::Gone => break,
                 Turn::Done(Ok(stream)) => {
                     pause = PAUSE_MIN;
+                    // Perhaps nothing more is sent soon, so that nothing else would tell.
+                    if !self.link.is_stalled() {
+                        self.tell_lost();
+                    }
                     match self.talk(stream).await {
                         Turn::Gone => break,
                         Turn::Done(error) => {
@@ -295,6 +302,11 @@ impl Line {
     /// The member took or answered what was first in the line.
     fn alive(&mut self) {
         self.progress = Instant::now();
+        self.tell_lost();
+    }
+
+    /// Tells that the member answers again, or that it lost something.
+    fn tell_lost(&self) {
         let link = &self.link;
         let lost = link.lost.load(Ordering::Relaxed);
         if (link.is_stalled() || lost > 0)
@@ -307,6 +319,9 @@ impl Line {
 
     /// After a connection broke: what was not answered is written again, unless that was done before.
     fn send_again(&mut self) {
+        if std::mem::take(&mut self.unsure) {
+            count(&self.link.lost);
+        }
         let begun = usize::from(self.written > 0).min(self.waiting.len());
         self.written = 0;
         let rest = self.waiting.split_off(begun);
@@ -405,6 +420,7 @@ impl Line {
             if job.wants_ack {
                 self.unanswered.push_back(job);
             } else {
+                self.unsure = true;
                 job.finish(Delivery::Written);
             }
         }
@@ -451,6 +467,10 @@ impl Line {
             let why = "the member answered what was not asked";
             return Err(io::Error::new(ErrorKind::InvalidData, why));
         };
+        if answer != Answer::Ack && job.done.is_none() {
+            // Nobody waits for it (any more), so nobody hears of it otherwise.
+            count(&self.link.lost);
+        }
         if answer == Answer::Ack || !self.shared.limits.failed_ack {
             count(&self.link.figures.acked);
             job.finish(Delivery::Acked);

@@ -11,6 +11,8 @@ use crate::session::{Key, Timestamp};
 pub struct Outbox {
     /// To each native member; of no order among each other.
     pub natives: Vec<Vec<u8>>,
+    /// To each native member but this one, which gets the same with its copy.
+    pub others: Vec<(UniqueId, Vec<u8>)>,
     /// To one native member each: changes, for which the response waits as it does for those to all.
     pub copies: Vec<(UniqueId, Vec<u8>)>,
     /// To the new primary each: what a former one has, which it may forget when this has arrived ([`super::Core::repaid`]).
@@ -42,6 +44,7 @@ impl Outbox {
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.natives.is_empty()
+            && self.others.is_empty()
             && self.copies.is_empty()
             && self.owed.is_empty()
             && self.one.is_empty()
@@ -92,8 +95,8 @@ pub(super) enum What {
     Keys(Vec<Key>),
     /// Where all sessions are, and the word that it was all.
     Places,
-    /// What this member is the primary of, for the member with this number: where it is, and the sessions of which that one has the
-    /// copy.
+    /// For the member with this number: where the sessions are of which this member is the primary, and the versions of those that
+    /// only the two of them have.
     Roles(u32),
     /// All sessions for a Tomcat, listed at this time.
     Tomcat(Timestamp),

@@ -1,15 +1,15 @@
 //! One primary and one backup per session, and every other member knows which: Tomcat's `BackupManager`.
 //!
 //! A *claim* makes this member the primary: it has a stamp, is told to all, and carries the session to the backup. The later of two
-//! claims holds on every member. Whoever loses its role sends the new primary what it has, so that nothing is lost when two served the
-//! session at the same time.
+//! claims holds on every member. Whoever loses its role makes sure that the new primary has what it has, so that nothing is lost when two
+//! served the session at the same time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use super::outbox::What;
 use super::{Core, Outbox, Owed, Stream};
-use crate::manager::cluster::native::{CHUNK, Item, Place, Writer};
+use crate::manager::cluster::native::{CHUNK, Item, Place, Record, Writer};
 use crate::manager::cluster::peers::UniqueId;
 use crate::manager::cluster::replica::{Replica, Which};
 use crate::manager::cluster::stamp::number;
@@ -19,6 +19,37 @@ use crate::session::{Changes, Key, Timestamp};
 
 /// So many sessions get a new backup at each tick, so that a member that leaves does not stop the others.
 const CLAIMS_MAX: usize = 2_000;
+
+/// How a member pays what it owes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Payment {
+    /// It says which version it has: mostly the primary has the same, and nothing else is to be sent.
+    Version,
+    /// It sends all that it has.
+    Whole,
+}
+
+/// What another member's word where a session is makes necessary here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Placed {
+    /// Nothing.
+    Well,
+    /// This member should have the session and has not.
+    Missing,
+    /// The session, which has this key now, is somewhere else since, and the member that said so may be gone: nobody else would tell.
+    Older(Key, Place),
+}
+
+/// A version that the other holder of a session has, against what is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// It is here.
+    Same,
+    /// This copy may lack something.
+    CopyDiffers,
+    /// This primary's backup has something else, which it tells when it has what is here.
+    BackupDiffers,
+}
 
 /// Claims that are told together.
 pub(super) struct Claims {
@@ -60,8 +91,16 @@ impl Core {
     }
 
     pub(super) fn send_claims(&self, claims: Claims, out: &mut Outbox) {
-        if self.has_natives() {
-            out.tell_all(claims.places);
+        let mut backups = claims.copies.keys();
+        let only = backups.next().filter(|_| backups.next().is_none());
+        match only.and_then(|number| self.id_of(*number)) {
+            // Its copies come with their places.
+            Some(backup) if !claims.places.is_empty() => {
+                out.others.push((backup, claims.places.finish()));
+            }
+            Some(_) => {}
+            None if self.has_natives() => out.tell_all(claims.places),
+            None => {}
         }
         for (number, copy) in claims.copies {
             if let Some(id) = self.id_of(number) {
@@ -102,12 +141,15 @@ impl Core {
         here.or_else(|| shard.beside.place(key))
     }
 
-    /// Whether this member is the session's primary or backup. What comes from another one is owed to the primary: its teller took
-    /// this member for it.
-    pub(super) fn holds(&self, key: Key, member: &UniqueId) -> bool {
-        let member = number(member);
-        let holds = |place: Place| place.primary == member || place.backup == member;
-        self.place(key).is_some_and(holds)
+    /// Whether the primary may lack what this record tells: its teller is neither primary nor backup, or takes this member for the
+    /// primary, which it is not any more.
+    pub(super) fn is_stray(&self, key: Key, teller: &UniqueId, record: &Record<'_>) -> bool {
+        let (me, teller) = (self.store.me(), number(teller));
+        let is_stray = |place: Place| {
+            let holds = place.primary == teller || place.backup == teller;
+            !holds || record.primary == me && place.primary != me
+        };
+        self.place(key).is_none_or(is_stray)
     }
 
     /// Who has a session that is not here: the primary, then the backup.
@@ -163,8 +205,8 @@ impl Core {
         }
     }
 
-    /// Sends the primary what this member owes it.
-    fn pay(&self, replica: &mut Replica, now: Timestamp, out: &mut Outbox) {
+    /// Sends the primary what this member owes it, or asks first whether it has just that.
+    fn pay(&self, replica: &mut Replica, payment: Payment, now: Timestamp, out: &mut Outbox) {
         replica.marks.owed &= replica.primary != self.store.me();
         if !replica.marks.owed {
             return;
@@ -172,8 +214,13 @@ impl Core {
         self.orphans.store(true, Ordering::Relaxed);
         if let Some(to) = self.id_of(replica.primary) {
             let mut writer = self.writer(now);
-            replica.tell(Which::All, &mut writer);
             let (key, version) = (replica.kept().id().key, replica.version());
+            // The two may know different places.
+            writer.item(&Item::Place(key, replica.place()));
+            match payment {
+                Payment::Version => writer.item(&Item::Owed(key, version)),
+                Payment::Whole => replica.tell(Which::All, &mut writer),
+            }
             out.owed.push(Owed {
                 to,
                 key,
@@ -183,12 +230,46 @@ impl Core {
         }
     }
 
+    /// Pays the primary that asks for a session what this member owes it; whether it owes it anything.
+    pub(super) fn pays(&self, key: Key, to: &UniqueId, now: Timestamp, out: &mut Outbox) -> bool {
+        let key = self.store.resolve(key, false);
+        let mut shard = self.store.table.shard(key);
+        let replica = shard.get_mut(key).filter(|r| r.marks.owed);
+        let Some(replica) = replica.filter(|r| r.primary == number(to)) else {
+            return false;
+        };
+        self.pay(replica, Payment::Whole, now, out);
+        true
+    }
+
+    /// Whether this member is the session's primary and has just this version of it.
+    pub(super) fn is_paid(&self, key: Key, version: u64) -> bool {
+        let shard = self.store.table.shard(key);
+        let mine = shard.get(key).filter(|r| r.primary == self.store.me());
+        mine.is_some_and(|r| !r.marks.partial && r.version() == version)
+    }
+
+    /// The other holder of a session has this version of it. What that makes necessary here.
+    pub(super) fn compare_one(&self, key: Key, version: u64, teller: &UniqueId) -> Compared {
+        let (me, teller) = (self.store.me(), number(teller));
+        let is_same = {
+            let shard = self.store.table.shard(key);
+            let whole = shard.get(key).filter(|r| !r.marks.partial);
+            whole.is_some_and(|r| r.version() == version)
+        };
+        match self.place(key) {
+            _ if is_same => Compared::Same,
+            Some(place) if place.primary == me && place.backup == teller => Compared::BackupDiffers,
+            _ => Compared::CopyDiffers,
+        }
+    }
+
     /// The primary may lack something that is here.
     pub(super) fn owe(&self, key: Key, now: Timestamp, out: &mut Outbox) {
         let mut shard = self.store.table.shard(key);
         if let Some(replica) = shard.get_mut(key) {
             replica.marks.owed = true;
-            self.pay(replica, now, out);
+            self.pay(replica, Payment::Whole, now, out);
         }
     }
 
@@ -213,7 +294,8 @@ impl Core {
         self.let_go(&mut shard, key);
     }
 
-    /// Sends the backup what this member has, if it is the primary.
+    /// Sends the backup what this member has, if it is the primary. With its place, or an older word about that could make the
+    /// backup think that this copy is none of its own.
     pub(super) fn forward(&self, key: Key, now: Timestamp, out: &mut Outbox) {
         let me = self.store.me();
         let shard = self.store.table.shard(key);
@@ -222,39 +304,56 @@ impl Core {
         };
         if let Some(id) = self.id_of(replica.backup) {
             let mut writer = self.writer(now);
+            writer.item(&Item::Place(key, replica.place()));
             replica.tell(Which::All, &mut writer);
             out.tell_one(id, writer);
         }
     }
 
-    /// Another member says where a session is. `true`: this member should have it and has not.
+    /// Whether this member is the session's primary and `member` its backup.
+    pub(super) fn is_my_backup(&self, key: Key, member: &UniqueId) -> bool {
+        let (me, member) = (self.store.me(), number(member));
+        self.place(key)
+            .is_some_and(|place| place.primary == me && place.backup == member)
+    }
+
+    /// Another member says where a session is.
     pub(super) fn take_place(
         &self,
         key: Key,
         place: Place,
         now: Timestamp,
         out: &mut Outbox,
-    ) -> bool {
+    ) -> Placed {
         self.store.clock.observe(place.stamp, now);
         let me = self.store.me();
         // Whoever says it may know the session by an older key.
         let key = self.store.resolve(key, false);
         let mut shard = self.store.table.shard(key);
         if shard.gone(key).is_some() {
-            return false;
+            return Placed::Well;
         }
         let Some(replica) = shard.get_mut(key) else {
-            shard.beside.set_place(key, place);
-            return place.backup == me;
+            return match shard.beside.set_place(key, place) {
+                known if known > place => Placed::Older(key, known),
+                _ if place.backup == me => Placed::Missing,
+                _ => Placed::Well,
+            };
         };
-        if place <= replica.place() {
-            return false;
+        let known = replica.place();
+        if place < known {
+            return Placed::Older(key, known);
         }
-        let was_primary = replica.primary == me;
+        if place == known {
+            return Placed::Well;
+        }
+        let (was_primary, was_backup) = (replica.primary == me, replica.backup == me);
         replica.set_place(place);
-        // It may have been changed here after the new primary got it.
-        replica.marks.owed |= was_primary && place.primary != me;
-        self.pay(replica, now, out);
+        // It may have been changed here after the new primary got it. What a backup acknowledged too: the primary that told it may
+        // be gone. Whoever stays the backup hears from the primary what that one has.
+        let is_ousted = was_primary || was_backup && place.backup != me;
+        replica.marks.owed |= is_ousted && place.primary != me;
+        self.pay(replica, Payment::Version, now, out);
         if place.primary != me && place.backup != me {
             // What happens to it from now on is not told here: it is shown to nobody before it was fetched again.
             replica.marks.partial = true;
@@ -264,13 +363,17 @@ impl Core {
             // A request holds it; the next tick tries again.
             self.orphans.store(true, Ordering::Relaxed);
         }
-        place.backup == me && is_partial
+        if place.backup == me && is_partial {
+            Placed::Missing
+        } else {
+            Placed::Well
+        }
     }
 
-    /// A session got the key under which its place was told before. As [`Core::take_place`].
+    /// A session got the key under which its place was told before. Whether this member should have it and has not.
     pub(super) fn settle(&self, key: Key, now: Timestamp, out: &mut Outbox) -> bool {
         let place = self.store.table.shard(key).beside.drop_place(key);
-        place.is_some_and(|place| self.take_place(key, place, now, out))
+        place.is_some_and(|place| self.take_place(key, place, now, out) == Placed::Missing)
     }
 
     /// Drops a copy that is neither the primary's nor the backup's, unless a request holds it; whether it was dropped.
@@ -303,7 +406,7 @@ impl Core {
             let keys: Vec<Key> = shard.iter().map(|r| r.kept().id().key).collect();
             for key in keys {
                 if let Some(replica) = shard.get_mut(key) {
-                    self.pay(replica, now, out);
+                    self.pay(replica, Payment::Whole, now, out);
                 }
                 let Some(replica) = shard.get_mut(key).filter(|r| !r.marks.partial) else {
                     if !self.let_go(&mut shard, key) {
@@ -355,26 +458,41 @@ impl Core {
         if stream.shard == SHARDS {
             return None;
         }
+        // What it should have sent to this backup, or the question for it, may have been lost.
+        let is_missing = |place: Place| {
+            place.backup == me && matches!(stream.what, What::Roles(to) if place.primary == to)
+        };
         let mut writer = self.writer(now);
         while stream.shard < SHARDS && writer.len() < CHUNK {
             let shard = self.store.table.number(stream.shard);
             for (key, gone) in shard.all_gone() {
                 writer.item(&Item::Gone(key, gone));
             }
-            for replica in shard.iter().filter(|r| !r.marks.partial) {
+            for replica in shard.iter() {
                 let key = replica.kept().id().key;
-                match stream.what {
-                    What::Roles(_) if replica.primary != me => continue,
-                    _ => writer.item(&Item::Place(key, replica.place())),
+                if replica.marks.partial {
+                    if is_missing(replica.place()) {
+                        writer.item(&Item::Need(key));
+                    }
+                    continue;
                 }
-                if matches!(stream.what, What::Roles(to) if replica.backup == to) {
-                    replica.tell(Which::All, &mut writer);
+                if replica.primary == me || matches!(stream.what, What::Places) {
+                    writer.item(&Item::Place(key, replica.place()));
+                }
+                if let What::Roles(to) = stream.what {
+                    let roles = (replica.primary, replica.backup);
+                    if roles != (me, to) && roles != (to, me) {
+                        continue;
+                    }
+                    writer.item(&Item::Version(key, replica.version()));
                 }
                 stream.sent += 1;
             }
-            if matches!(stream.what, What::Places) {
-                for (key, place) in &shard.beside.places {
+            for (key, place) in &shard.beside.places {
+                if matches!(stream.what, What::Places) {
                     writer.item(&Item::Place(*key, *place));
+                } else if is_missing(*place) {
+                    writer.item(&Item::Need(*key));
                 }
             }
             stream.shard += 1;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use super::outbox::What;
+use super::places::{Compared, Placed};
 use super::{Core, Outbox, Stream};
-use crate::manager::cluster::native::{Gone, Item, NativeError, Reader, Record};
+use crate::manager::cluster::native::{Gone, Item, NativeError, Place, Reader, Record};
 use crate::manager::cluster::peers::UniqueId;
 use crate::manager::cluster::replica::Which;
 use crate::manager::cluster::stamp::number;
@@ -20,6 +21,10 @@ struct Answer {
     gone: Vec<(Key, Gone)>,
     /// The sender has what is missing here.
     need: Vec<Key>,
+    /// The sender, which compares, has something else than what is here.
+    differ: Vec<Key>,
+    /// The sender does not know that these are somewhere else.
+    places: Vec<(Key, Place)>,
     /// The sender lacks these.
     give: Vec<Key>,
     /// These keys moved here because the sender said so, and whether two copies became one. Whoever has compared with this member
@@ -85,7 +90,10 @@ impl Core {
         for (key, gone) in answer.gone {
             writer.item(&Item::Gone(key, gone));
         }
-        for key in answer.need {
+        for (key, place) in answer.places {
+            writer.item(&Item::Place(key, place));
+        }
+        for key in answer.need.into_iter().chain(answer.differ) {
             writer.item(&Item::Need(key));
         }
         out.tell_one(*from, writer);
@@ -140,7 +148,11 @@ impl Core {
                     };
                     out.streams.push((*from, Stream::new(all)));
                 }
-                Item::Need(key) => answer.give.push(key),
+                Item::Need(key) => {
+                    if !self.is_backup() || !self.pays(key, from, now, out) {
+                        answer.give.push(key);
+                    }
+                }
                 Item::Range(low, high) => answer.ranges.push(Range {
                     low,
                     high,
@@ -149,13 +161,30 @@ impl Core {
                 Item::Version(key, version) => {
                     if let Some(range) = answer.ranges.last_mut() {
                         range.versions.insert(key, version);
+                    } else if self.is_backup() {
+                        // Its place may have said already that it is missing.
+                        answer.need.retain(|needed| *needed != key);
+                        match self.compare_one(key, version, from) {
+                            Compared::Same => {}
+                            Compared::CopyDiffers => answer.differ.push(key),
+                            Compared::BackupDiffers => answer.forward.push(key),
+                        }
+                    }
+                }
+                Item::Owed(key, version) => {
+                    if self.is_backup() && !self.is_paid(key, version) {
+                        answer.need.push(key);
                     }
                 }
                 Item::Complete(count) => self.source_complete(from, count, now),
                 Item::NoContext => self.source_empty(from, now, out),
                 Item::Place(key, place) => {
-                    if self.is_backup() && self.take_place(key, place, now, out) {
-                        answer.need.push(key);
+                    if self.is_backup() {
+                        match self.take_place(key, place, now, out) {
+                            Placed::Well => {}
+                            Placed::Missing => answer.need.push(key),
+                            Placed::Older(key, known) => answer.places.push((key, known)),
+                        }
                     }
                 }
             }
@@ -178,11 +207,15 @@ impl Core {
                         // For a request that makes this member its primary, or left over.
                         self.orphans.store(true, Ordering::Relaxed);
                     }
-                    if record.full && (merged.ahead || merged.completed && !self.holds(key, from)) {
+                    let is_news = merged.completed || merged.taken > 0;
+                    if record.full && (merged.ahead || is_news && self.is_stray(key, from, record))
+                    {
                         answer.owe.push(key);
                     }
-                    // What a former primary still had: the backup lacks it too.
-                    if merged.taken > 0 {
+                    // What a former primary still had: the backup lacks it too. Or the backup told less than what is here, unless
+                    // each of the two has something that has no room with the other: they would tell it for ever.
+                    let lacks = record.full && merged.ahead && merged.too_large == 0;
+                    if merged.taken > 0 || lacks && self.is_my_backup(key, from) {
                         answer.forward.push(key);
                     }
                     return;
@@ -215,7 +248,7 @@ impl Core {
                 // It was fetched for a request that makes this member its primary, or is left over.
                 if self.is_backup() {
                     self.orphans.store(true, Ordering::Relaxed);
-                    if !self.holds(key, from) {
+                    if self.is_stray(key, from, record) {
                         answer.owe.push(key);
                     }
                 }
