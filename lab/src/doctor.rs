@@ -90,6 +90,12 @@ pub struct Evidence {
     pub seen_client: Result<IpAddr, String>,
     /// For each interface address that was tried: whether a datagram to the group came back.
     pub multicast: Vec<(Ipv4Addr, Result<(), String>)>,
+    /// This machine's name.
+    pub host_name: String,
+    /// The address that the name stands for, which a Tomcat with `address="auto"` announces to its cluster.
+    pub announced: Result<IpAddr, String>,
+    /// The real Tomcat's folder and what its Java says of its version.
+    pub tomcat: Result<String, String>,
     /// What the real memcached says of its version.
     pub memcached: Result<String, String>,
     /// What `docker version` says of the engine.
@@ -119,6 +125,8 @@ pub fn judge(evidence: &Evidence) -> Vec<Finding> {
     findings.push(open_files(evidence.open_files));
     findings.push(client_address(&evidence.seen_client));
     findings.extend(evidence.multicast.iter().map(multicast));
+    findings.push(announced(&evidence.host_name, &evidence.announced));
+    findings.push(tomcat(&evidence.tomcat));
     findings.push(memcached(&evidence.memcached));
     findings.extend(docker(evidence));
     findings
@@ -195,6 +203,50 @@ fn multicast((interface, came_back): &(Ipv4Addr, Result<(), String>)) -> Finding
             format!("no datagram to {} came back: {why}", probe::MULTICAST_GROUP),
             "replication can find its members by a list or by DNS instead; \
              for multicast allow UDP port 45564 in the firewall and use an ordinary bridge, not an internal or overlay network",
+        ),
+    }
+}
+
+fn announced(name: &str, address: &Result<IpAddr, String>) -> Finding {
+    let subject = "receiver's address";
+    let cure = "only members on several machines need it: give the name its address in /etc/hosts, or name the address in \
+                <Receiver address=\"...\">; our servers' `auto` takes the address that others reach";
+    match address {
+        Ok(address) if address.is_loopback() => Finding::new(
+            subject,
+            Grade::Warn,
+            format!(
+                "the host name `{name}` is {address}: a Tomcat with address=\"auto\" announces that, \
+                 and members on other machines reach themselves there and replicate nothing"
+            ),
+            cure,
+        ),
+        Ok(address) => Finding::ok(
+            subject,
+            format!(
+                "the host name `{name}` is {address}, which a Tomcat with address=\"auto\" announces"
+            ),
+        ),
+        Err(why) => Finding::new(
+            subject,
+            Grade::Warn,
+            format!(
+                "the host name `{name}` has no address, and a Tomcat with address=\"auto\" does not start: {why}"
+            ),
+            cure,
+        ),
+    }
+}
+
+fn tomcat(found: &Result<String, String>) -> Finding {
+    match found {
+        Ok(found) => Finding::ok("Tomcat", found),
+        Err(why) => Finding::new(
+            "Tomcat",
+            Grade::Warn,
+            why,
+            "only `--app-a tomcat` and `--app-b tomcat` need it: `apt-get install tomcat10-common default-jre-headless`, \
+             or set CATALINA_HOME",
         ),
     }
 }
@@ -311,6 +363,9 @@ mod tests {
             open_files: 1 << 20,
             seen_client: Ok(probe::CLIENT_ADDRESS.into()),
             multicast: vec![([127, 0, 0, 1].into(), Ok(()))],
+            host_name: "here".into(),
+            announced: Ok([10, 0, 0, 1].into()),
+            tomcat: Ok("Tomcat in /opt/tomcat".into()),
             memcached: Err("not installed".into()),
             engine: Err("docker is not installed".into()),
             compose_plugin: Err("docker is not installed".into()),
@@ -342,6 +397,8 @@ mod tests {
             open_files: 256,
             seen_client: Err("cannot assign".into()),
             multicast: vec![([10, 0, 0, 1].into(), Err("timed out".into()))],
+            announced: Err("unknown".into()),
+            tomcat: Err("there is none".into()),
             engine: Ok("28.2.2".into()),
             ..healthy()
         };
@@ -357,6 +414,17 @@ mod tests {
             ..healthy()
         };
         assert_eq!(find(&moved, "client addresses").grade, Grade::Warn);
+    }
+
+    #[test]
+    fn a_host_name_on_loopback_is_the_articles_pitfall() {
+        let mut evidence = healthy();
+        assert_eq!(find(&evidence, "receiver's address").grade, Grade::Ok);
+        evidence.announced = Ok([127, 0, 1, 1].into());
+        let pitfall = find(&evidence, "receiver's address");
+        assert_eq!(pitfall.grade, Grade::Warn);
+        assert!(pitfall.found.contains("`here` is 127.0.1.1"), "{pitfall:?}");
+        assert!(pitfall.cure.contains("/etc/hosts"), "{pitfall:?}");
     }
 
     #[test]

@@ -274,18 +274,22 @@ fn home() -> PathBuf {
 
 /// Refuses where no Tomcat or no Java is installed, with what to do about it.
 pub fn is_here() -> Result<(), Failure> {
-    let home = home();
-    let missing = if !home.join("bin/bootstrap.jar").is_file() {
-        format!("there is none in {}", home.display())
-    } else if !in_path("java") {
-        "there is no `java` in PATH".to_owned()
-    } else {
-        return Ok(());
-    };
-    Err(Failure::Environment(format!(
+    installed().map(drop).map_err(|missing| Failure::Environment(format!(
         "the real Tomcat shall be on the stage, and {missing}: `apt-get install tomcat10-common default-jre-headless`, set \
          CATALINA_HOME, or choose ours with --app-b appserver or APP_B=appserver (and APP_A likewise)"
     )))
+}
+
+/// The folder of the installed Tomcat for which there is a Java too, or what is missing.
+pub fn installed() -> Result<PathBuf, String> {
+    let home = home();
+    if !home.join("bin/bootstrap.jar").is_file() {
+        Err(format!("there is no Tomcat in {}", home.display()))
+    } else if !in_path("java") {
+        Err("there is no `java` in PATH".to_owned())
+    } else {
+        Ok(home)
+    }
 }
 
 fn in_path(program: &str) -> bool {

@@ -339,6 +339,8 @@ impl Topology {
         );
         let access_log = if self.access_log { "stdout" } else { "off" };
         let _ = writeln!(file, "access_log = \"{access_log}\"");
+        // What browsers ask for by themselves takes no turn: A and B alternate from the first page on.
+        let _ = writeln!(file, "no_favicon = true");
         // A server that was down is tried again soon, or everybody would wait for nginx's 10 seconds.
         let _ = writeln!(file, "fail_timeout = \"1s\"");
         // The key outlives the proxy's process, and with it what binds browsers to servers.

@@ -1,4 +1,4 @@
-//! `lab run` on stages of its own: every claim comes out as the lab expects, and nothing is left behind.
+//! `lab run` on stages of its own: claims come out as the lab expects, and nothing is left behind.
 
 mod support;
 
@@ -19,10 +19,32 @@ fn processes_of(folder: &Path) -> Vec<u32> {
     ids.filter(names_it).filter(|id| !gone(*id)).collect()
 }
 
+/// Of each kind of experiment one that does not take long; `.ci/claims` plays all of them.
+const A_HANDFUL: [&str; 17] = [
+    "alternates",
+    "alias",
+    "ip_hash-two-browsers",
+    "ip_hash-imbalance",
+    "sticky-foreign-id",
+    "kill-node-session_sticky",
+    "set-cookie",
+    "cluster-flips",
+    "kill-node-cluster",
+    "no-fault-backup",
+    "first-request",
+    "kill-store-msm",
+    "locking-mode-stock",
+    "add-node-ip_hash",
+    "restart-proxy-session_sticky",
+    "one-link-msm",
+    "two-writes-msm-stock",
+];
+
 #[test]
-fn every_scenario_ends_as_expected() {
+fn a_handful_of_scenarios_ends_as_expected() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let output = run(["run", "--json", "--seed", "1"], folder.path());
+    let words = ["run", "--json", "--seed", "1"];
+    let output = run(words.into_iter().chain(A_HANDFUL), folder.path());
     let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let rows = result["results"].as_array().expect("results");
     for row in rows {
@@ -30,24 +52,11 @@ fn every_scenario_ends_as_expected() {
         assert!(row["requests"].as_u64() > Some(0), "{row:#}");
     }
     assert_eq!(output.status.code(), Some(0));
-    let claims: Vec<&str> = rows
+    let played: Vec<&str> = rows
         .iter()
-        .filter_map(|row| row["claim"].as_str())
+        .filter_map(|row| row["scenario"].as_str())
         .collect();
-    for claim in [
-        "C1",
-        "C2",
-        "C3",
-        "C4",
-        "C5",
-        "C6",
-        "C7",
-        "C8",
-        "C15",
-        "restart the proxy",
-    ] {
-        assert!(claims.contains(&claim), "{claim} is in {claims:?}");
-    }
+    assert_eq!(played, A_HANDFUL);
     // What was seen is there for whoever doubts a verdict.
     let runs = std::fs::read_dir(folder.path().join("lab-runs")).expect("run folders");
     let run_folder = runs.flatten().next().expect("one run").path();

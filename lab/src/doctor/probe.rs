@@ -1,7 +1,7 @@
 //! What `lab doctor` looks at: sockets, limits, other programs. Each look is bounded in time.
 
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, ToSocketAddrs, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Address, Evidence};
 use crate::stage::holder;
-use crate::up;
+use crate::{tomcat, up};
 
 /// The group and port of Tomcat's cluster membership (`McastService`).
 pub const MULTICAST_GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(228, 0, 0, 4), 45564);
@@ -29,6 +29,10 @@ const ANSWER_MAX: u64 = 4096;
 
 /// Looks at everything.
 pub fn look() -> Evidence {
+    let host_name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     Evidence {
         addresses: up::addresses(&up::Config::default())
             .map(|(node, address, setting)| wanted(node, address, setting))
@@ -39,6 +43,9 @@ pub fn look() -> Evidence {
             .into_iter()
             .map(|interface| (interface, multicast(interface).map_err(|e| e.to_string())))
             .collect(),
+        announced: announced(&host_name),
+        host_name,
+        tomcat: tomcat(),
         memcached: ask("memcached", &["--version"]),
         engine: ask("docker", &["version", "--format", "{{.Server.Version}}"]),
         compose_plugin: ask("docker", &["compose", "version", "--short"]),
@@ -132,6 +139,22 @@ fn multicast(interface: Ipv4Addr) -> std::io::Result<()> {
     Err(std::io::ErrorKind::TimedOut.into())
 }
 
+/// The first address of a name, as Java's `InetAddress.getLocalHost` takes it for this machine's.
+fn announced(host_name: &str) -> Result<IpAddr, String> {
+    let mut addresses = (host_name, 0)
+        .to_socket_addrs()
+        .map_err(|e| e.to_string())?;
+    let first = addresses.next().ok_or("it has none")?;
+    Ok(first.ip())
+}
+
+/// Where the real Tomcat is, and which Java it would have.
+fn tomcat() -> Result<String, String> {
+    let home = tomcat::installed()?;
+    let java = ask("java", &["--version"])?;
+    Ok(format!("in {}, on {java}", home.display()))
+}
+
 /// The first line that a program prints, or why it has none.
 fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
     let spoken = format!("{program} {}", arguments.join(" "));
@@ -168,7 +191,7 @@ fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ask, local_addresses, seen_client};
+    use super::{announced, ask, local_addresses, seen_client};
 
     #[test]
     fn own_addresses_are_found_in_the_routing_table() {
@@ -185,6 +208,12 @@ mod tests {
     #[test]
     fn a_client_comes_from_the_address_it_chose() {
         assert_eq!(seen_client().expect("loopback"), super::CLIENT_ADDRESS);
+    }
+
+    #[test]
+    fn a_name_stands_for_an_address_or_for_none() {
+        assert!(announced("localhost").is_ok_and(|address| address.is_loopback()));
+        assert!(announced("no such name").is_err());
     }
 
     #[test]

@@ -11,8 +11,9 @@ use crate::mode::Mode;
 use crate::scenario::msm::choose_behaviour;
 use crate::topology::Topology;
 
-/// Browsers with a session each.
-const BROWSERS: usize = 6;
+/// Browsers with a session each. Odd, so that where servers take turns the slow requests and the others do not fall on them alike:
+/// in whatever order they come, the two of one browser at least are on different servers.
+const BROWSERS: usize = 7;
 
 /// How long the slow request has the session.
 const SLOW_MS: u64 = 400;

@@ -103,9 +103,7 @@ impl Scenario for Survives {
             (Fault::Store, Mode::MsmSticky) => {
                 "the servers have them, and make the copies elsewhere"
             }
-            (Fault::Store, _) => {
-                "the other store node has a copy of each, and its name is in the new ID"
-            }
+            (Fault::Store, _) => "the other store node has a copy of each, under the same ID",
             (_, Mode::MsmSticky) => {
                 "the store nodes have a copy of each, which another server took over"
             }
