@@ -537,6 +537,59 @@ fn a_lock_is_renewed_while_its_request_runs_and_frees_itself_when_its_owner_died
 }
 
 #[test]
+fn a_lock_that_dies_with_its_node_lets_nobody_overwrite_what_others_stored() {
+    let world = Shared::new(2);
+    let server = Server::Safe(locking(&world, LockOnTimeout::Fail));
+    let other = Server::Safe(locking(&world, LockOnTimeout::Fail));
+    run(async {
+        let id = server.made("a").await;
+        let mut one = server.find(&id).await.expect("well").expect("made");
+        world.tables().nodes[0].mood = Mood::Refuses;
+        let mut two = other.find(&id).await.expect("n2").expect("made");
+        other.end(&mut two, &[("k", "b")]).await.expect("n2");
+        // Both had the lock. What the first did is not acknowledged, since it would undo what was.
+        let ended = server.end(&mut one, &[("k", "c")]).await;
+        assert_eq!(ended, Err(Trouble::Contended));
+        assert_eq!(other.value(&id, "k").await, text("b"));
+    });
+}
+
+#[test]
+fn the_background_overwrites_no_copy_that_was_written_beside_the_newest() {
+    let world = Shared::new(2);
+    let server = Server::Safe(safe(&world, |_| {}));
+    let other = server.twin(&world);
+    let Server::Safe(exchange) = &server else {
+        return;
+    };
+    run(async {
+        let id = server.made("a").await;
+        let (before, copy) = (world.value(0, &id), format!("bak:{id}"));
+        let unwritten = before.expect("stored");
+        // n1 came back empty; one server knows, and stores on n2 alone what another is about to store on n1.
+        world.tables().nodes[0].mood = Mood::Refuses;
+        world.wait(10);
+        let mut held = server.find(&id).await.expect("n2").expect("made");
+        server.end(&mut held, &[("x", "1")]).await.expect("n2");
+        let acknowledged = world.value(1, &copy).expect("stored");
+        world.put(1, &copy, &unwritten);
+        world.tables().nodes[0] = Default::default();
+        world.wait(10);
+        let mut late = other.find(&id).await.expect("n2").expect("made");
+        world.put(1, &copy, &acknowledged);
+        world.tables().nodes[1].mood = Mood::Hangs;
+        other.end(&mut late, &[("y", "2")]).await.expect("n1");
+        world.tables().nodes[1].mood = Mood::Well;
+        // Both are there, neither made from the other: nothing that runs beside requests may decide.
+        world.wait(1000);
+        exchange.check().await;
+        exchange.repair().await;
+        assert_eq!(world.value(1, &copy), Some(acknowledged));
+        assert_eq!(exchange.status().dirty, 1, "it looks again");
+    });
+}
+
+#[test]
 fn counting_under_a_lock_counts_everything() {
     let world = Shared::new(2);
     // Every pause moves the one clock.

@@ -82,6 +82,28 @@ pub(super) fn newest(copies: &[Copy]) -> Option<(&[u8], u64)> {
     records.reduce(|best, next| if next.1 > best.1 { next } else { best })
 }
 
+/// For so many milliseconds the writer of a copy may still be about to find out that another was written beside it.
+const YOUNG_MILLIS: u64 = 10_000;
+
+/// Whether there is a copy that the newest one was not made from.
+pub(super) fn are_siblings(copies: &[Copy]) -> bool {
+    let Some((newest, _)) = newest(copies) else {
+        return false;
+    };
+    let mut records = copies.iter().filter_map(Copy::record);
+    records.any(|(record, at)| is_sibling(record, at, newest))
+}
+
+/// Whether this record, of this version, was stored beside one that is as new or newer, so that neither was made from the other.
+pub(super) fn is_sibling(record: &[u8], at: u64, newer: &[u8]) -> bool {
+    record != newer && at > base_version(newer)
+}
+
+/// Whether a record was stored so lately that its writer may still be at it.
+pub(super) fn is_young(at: u64, now: Timestamp) -> bool {
+    now.since(Timestamp(at)) < YOUNG_MILLIS
+}
+
 /// How new a record is: its time of storing, which each writer makes larger than that of the record that it read.
 pub(super) fn version(record: &[u8]) -> u64 {
     Record::decode(record).map_or(0, |record| record.last_backup.0)

@@ -1,6 +1,6 @@
 //! Reads all copies of a session at once. The newest counts, a mark of an end wins over all, and what did not answer is not known.
 
-use super::copy::{Copy, Found, base_version, newest, version};
+use super::copy::{Copy, Found, are_siblings, newest, version};
 use super::lock::Owned;
 use super::save::grain;
 use super::{COPIES, Safe, Trouble, join};
@@ -98,7 +98,8 @@ impl<W: World> Safe<W> {
         if self.nodes.settings.sticky || held.stored.is_empty() {
             return Ok(None);
         }
-        let reading = if held.seen.lock.is_none() && self.has_to_lock(request) {
+        let had_lock = held.seen.lock.is_some();
+        let reading = if !had_lock && self.has_to_lock(request) {
             let (lock, reading) = self.lock_and_read(&asked, primary).await?;
             held.seen.lock = lock;
             reading
@@ -116,6 +117,10 @@ impl<W: World> Safe<W> {
         if let Some((record, found)) = newest(&reading.copies)
             && found > version(&held.stored)
         {
+            // The lock was lost with its node; what runs here must find out that it changes what others changed.
+            if had_lock {
+                return Err(Trouble::Contended);
+            }
             base = Some(held.stored_attributes().to_vec());
             held.stored = record.to_vec();
             held.seen.foreign |= held.unsaved.is_some();
@@ -324,16 +329,6 @@ impl<W: World> Safe<W> {
         held.seen.copies = copies;
         Ok(Some(held))
     }
-}
-
-/// Whether there is a copy that the newest one was not made from.
-fn are_siblings(copies: &[Copy]) -> bool {
-    let Some((newest, _)) = newest(copies) else {
-        return false;
-    };
-    let from = base_version(newest);
-    let mut records = copies.iter().filter_map(Copy::record);
-    records.any(|(record, version)| record != newest && version > from)
 }
 
 fn later(one: Option<Validity>, other: Option<Validity>) -> Option<Validity> {

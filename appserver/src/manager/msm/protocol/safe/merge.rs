@@ -38,6 +38,29 @@ pub fn merge(base: &[u8], theirs: &[&[u8]], ours: Ours<'_>) -> Result<Vec<u8>, A
     attributes::encode(&merged, |_| true)
 }
 
+/// Whether others and this server changed one attribute since `base`, each to something else; also for a request that still runs
+/// here. What cannot be read counts, for nobody can say.
+pub fn overlap(base: &[u8], theirs: &[&[u8]], ours: Ours<'_>) -> bool {
+    let decode = |bytes: &[u8]| match bytes {
+        [] => Some(Attributes::new()),
+        bytes => attributes::decode(bytes).ok(),
+    };
+    let (Some(base), Some(own)) = (decode(base), decode(ours.attributes)) else {
+        return true;
+    };
+    let both = |theirs: &Attributes, name: &str| {
+        let (before, there, here) = (base.get(name), theirs.get(name), own.get(name));
+        let is_changed = here != before || ours.changed.iter().any(|changed| changed == name);
+        is_changed && there != before && there != here
+    };
+    theirs.iter().any(|theirs| {
+        decode(theirs).is_none_or(|theirs| {
+            let names = base.iter().chain(theirs.iter());
+            names.map(|(name, _)| name).any(|name| both(&theirs, name))
+        })
+    })
+}
+
 /// Makes an attribute what it is in `from`.
 fn put(to: &mut Attributes, from: &Attributes, name: &str) -> Result<(), AttributesError> {
     match from.get(name) {

@@ -2,8 +2,8 @@
 //! is read, merged with the request's own changes, and stored again, one copy after the other, so that of several that try
 //! one gets through.
 
-use super::copy::{Copy, Found, base_version, newest, version};
-use super::merge::{Ours, merge};
+use super::copy::{Copy, Found, base_version, is_sibling, is_young, newest, version};
+use super::merge::{Ours, merge, overlap};
 use super::{Change, Safe, Trouble, join};
 use crate::manager::msm::expiry;
 use crate::manager::msm::pattern::RequestLine;
@@ -15,6 +15,9 @@ use crate::session::{AskedId, Timestamp};
 
 /// How often a request tries to store what others change at the same time.
 pub(super) const TRIES_MAX: u64 = 12;
+
+/// In so many of the tries it waits for the writer of a copy beside ours; after that its writer must have died.
+const SIBLING_TRIES: u64 = TRIES_MAX / 2;
 
 /// The longest pause between two tries is so many milliseconds times their number.
 const PAUSE_STEP: usize = 4;
@@ -117,6 +120,11 @@ impl<W: World> Safe<W> {
             if gone && !base.is_empty() && !sticky {
                 return Err(Trouble::Ended);
             }
+            if attempt < SIBLING_TRIES && self.has_sibling(held, &base, &written) {
+                held.seen.copies.clear();
+                self.breathe(attempt).await;
+                continue;
+            }
             let newest = newest(copies).map_or(0, |(_, version)| version);
             let last = written.last().map_or(0, |record| version(record));
             let at = Timestamp(self.now().0.max(newest.max(last).max(version(&base)) + 1));
@@ -136,11 +144,7 @@ impl<W: World> Safe<W> {
             if is(Written::Conflict) {
                 Self::count(&self.counters.conflicts);
                 written.push(record);
-                let longest = PAUSE_STEP * (attempt as usize + 1);
-                self.nodes
-                    .world
-                    .pause(self.nodes.world.random(longest) as u64)
-                    .await;
+                self.breathe(attempt).await;
                 continue;
             }
             if !is(Written::Done) {
@@ -158,6 +162,25 @@ impl<W: World> Safe<W> {
             return Ok(Outcome::Stored);
         }
         Err(Trouble::Contended)
+    }
+
+    /// Whether a copy was not made from what we read, nor that from it: its writer is about to find out, and merges both. Whoever
+    /// wrote over it meanwhile would lose what it may have acknowledged on the only node that it reached.
+    fn has_sibling(&self, held: &Held, base: &[u8], written: &[Vec<u8>]) -> bool {
+        let settings = &self.nodes.settings;
+        if settings.sticky || settings.locking_mode == LockingMode::None {
+            return false;
+        }
+        let records = held.seen.copies.iter().filter_map(Copy::record);
+        let mut others = records.filter(|(record, _)| !written.iter().any(|ours| ours == record));
+        others.any(|(record, at)| at <= version(base) && is_sibling(record, at, base))
+    }
+
+    /// Between two tries.
+    async fn breathe(&self, attempt: u64) {
+        let longest = PAUSE_STEP * (attempt as usize + 1);
+        let world = &self.nodes.world;
+        world.pause(world.random(longest) as u64).await;
     }
 
     /// The attributes to be stored, ours with what others stored since `base` was read, and the version that they are made from.
@@ -190,10 +213,15 @@ impl<W: World> Safe<W> {
         if !theirs.is_empty() {
             Self::count(&self.counters.merges);
         }
+        let others = theirs.iter().filter(|(others, ..)| *others);
+        let others: Vec<&[u8]> = others.map(|(.., record)| attributes_of(record)).collect();
         let theirs: Vec<&[u8]> = theirs
             .iter()
             .map(|(_, _, record)| attributes_of(record))
             .collect();
+        if held.seen.lock.is_some() && overlap(attributes_of(base), &others, ours) {
+            return Err(Trouble::Contended);
+        }
         let merged = merge(attributes_of(base), &theirs, ours);
         held.seen.foreign = true;
         let merged = merged.map_err(|error| Trouble::Form(error.to_string()))?;
@@ -338,7 +366,12 @@ impl<W: World> Safe<W> {
             let current = copy.and_then(Copy::record);
             let current = current.is_some_and(|(record, _)| record == held.stored);
             let exptime = self.exptime(held.validity.interval, now);
+            let is_beside =
+                |(record, at)| is_sibling(record, at, &held.stored) && is_young(at, now);
+            let beside = copy.and_then(Copy::record).is_some_and(is_beside);
+            complete &= !beside;
             let verb = match copy {
+                Some(_) if beside => None,
                 Some(copy) if !current => copy.found.replaced_by(exptime, &held.stored),
                 _ => due.then_some(Verb::Touch(exptime)),
             };
