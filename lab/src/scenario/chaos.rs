@@ -206,7 +206,8 @@ async fn kill_each(play: &mut Play, shared: &Shared) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until no server holds a store node for dead: until then sessions have one copy, and the next death may cost them.
+/// Waits until no server holds a store node for dead or knows a session whose copies differ: until then sessions have one copy, and
+/// the next death may cost them, as is said of a second one before the copies were made again.
 async fn believed_in(play: &mut Play) -> Result<(), Failure> {
     /// A server that could not connect tries again after up to 30 seconds.
     const AT_MOST: Duration = Duration::from_secs(40);
@@ -222,6 +223,11 @@ async fn believed_in(play: &mut Play) -> Result<(), Failure> {
                         "the server with the admin port {admin} holds a node for dead"
                     ));
                 }
+                Ok(status) if has_dirty(&status) => {
+                    return wait::Now::NotYet(format!(
+                        "the server with the admin port {admin} has sessions whose copies differ"
+                    ));
+                }
                 Ok(_) => {}
                 Err(why) => return wait::Now::NotYet(why),
             }
@@ -229,6 +235,20 @@ async fn believed_in(play: &mut Play) -> Result<(), Failure> {
         wait::Now::Yes
     });
     all.await.map_err(Failure::Failed)
+}
+
+/// Whether a status, of any context, counts sessions whose copies differ.
+fn has_dirty(status: &serde_json::Value) -> bool {
+    match status {
+        serde_json::Value::Object(fields) => {
+            fields.iter().any(|(name, value)| match name.as_str() {
+                "dirty" => value.as_u64().is_some_and(|count| count > 0),
+                _ => has_dirty(value),
+            })
+        }
+        serde_json::Value::Array(all) => all.iter().any(has_dirty),
+        _ => false,
+    }
 }
 
 /// Rounds of overlapping appends, then a look at everything; from time to time the session is ended.

@@ -98,8 +98,7 @@ impl<W: World> Safe<W> {
         if self.nodes.settings.sticky || held.stored.is_empty() {
             return Ok(None);
         }
-        let had_lock = held.seen.lock.is_some();
-        let reading = if !had_lock && self.has_to_lock(request) {
+        let reading = if held.seen.lock.is_none() && self.has_to_lock(request) {
             let (lock, reading) = self.lock_and_read(&asked, primary).await?;
             held.seen.lock = lock;
             reading
@@ -117,10 +116,6 @@ impl<W: World> Safe<W> {
         if let Some((record, found)) = newest(&reading.copies)
             && found > version(&held.stored)
         {
-            // The lock was lost with its node; what runs here must find out that it changes what others changed.
-            if had_lock {
-                return Err(Trouble::Contended);
-            }
             base = Some(held.stored_attributes().to_vec());
             held.stored = record.to_vec();
             held.seen.foreign |= held.unsaved.is_some();

@@ -107,6 +107,8 @@ impl<W: World> Safe<W> {
         let base = held.stored.clone();
         let sticky = self.nodes.settings.sticky;
         let mut written: Vec<Vec<u8>> = Vec::new();
+        let (mut ours, mut refused) = (ours, false);
+        let foreign = held.seen.foreign;
         for attempt in 0..TRIES_MAX {
             let homes = self.homes(primary);
             self.read_missing(held, primary, &homes).await;
@@ -128,7 +130,18 @@ impl<W: World> Safe<W> {
             let newest = newest(copies).map_or(0, |(_, version)| version);
             let last = written.last().map_or(0, |record| version(record));
             let at = Timestamp(self.now().0.max(newest.max(last).max(version(&base)) + 1));
-            let (body, from) = self.body(held, &base, &written, ours)?;
+            let (body, from) = match self.body(held, &base, &written, ours) {
+                // What reached one node must not stay there as the newest, over what others were told is stored.
+                Err(Trouble::Contended) if !written.is_empty() => {
+                    refused = true;
+                    ours = Ours {
+                        attributes: attributes_of(&base),
+                        changed: &[],
+                    };
+                    self.body(held, &base, &written, ours)?
+                }
+                body => body?,
+            };
             let record = held.encode_after(&body, at, before(from, at));
             let record = record.map_err(|error| Trouble::Form(error.to_string()))?;
             let results = self
@@ -155,6 +168,10 @@ impl<W: World> Safe<W> {
             }
             if is(Written::Failed) || !self.is_complete(primary, &homes) {
                 self.dirty.add(held.id);
+            }
+            if refused {
+                held.seen.foreign = foreign;
+                return Err(Trouble::Contended);
             }
             held.seen.base = held.seen.foreign.then(|| attributes_of(&base).to_vec());
             held.stored = record;
