@@ -273,9 +273,13 @@ impl Line {
         self.waiting.len() + self.unanswered.len() < WINDOW
     }
 
-    fn take(&mut self, job: Job) {
+    fn take(&mut self, mut job: Job) {
         if self.waiting.is_empty() && self.unanswered.is_empty() {
             self.progress = Instant::now();
+        }
+        // It was on its way here while the member stalled.
+        if self.link.is_stalled() {
+            job.tell(Delivery::Queued);
         }
         self.waiting.push_back(job);
     }

@@ -72,12 +72,18 @@ fn c12_members_that_reach_themselves() {
 
 #[test]
 fn c14_memory_and_traffic_against_the_number_of_servers() {
-    let figures = |memory: fn(u32) -> u32, traffic: fn(u32) -> u32| -> String {
-        let line = |n| format!("# {} memory {n}\n# {} traffic {n}\n", memory(n), traffic(n));
+    let figures = |copies: fn(u32) -> u32, traffic: fn(u32) -> u32| -> String {
+        let line = |n| {
+            let (copies, traffic) = (copies(n), traffic(n));
+            format!(
+                "# {copies} copies {n}\n# {} memory {n}\n# {traffic} traffic {n}\n",
+                copies * 4200
+            )
+        };
         (2..=8).map(line).collect::<String>() + "b A 1"
     };
-    let grows = figures(|n| 8500 * n, |n| 700 * (n - 1));
-    let flat = figures(|_| 17_000, |_| 900);
+    let grows = figures(|n| n, |n| 700 * (n - 1));
+    let flat = figures(|_| 2, |_| 900);
     judged(
         "grows-cluster",
         &[(Confirmed, &grows), (Refuted, &flat), (Unknown, "b A 1")],
