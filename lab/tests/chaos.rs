@@ -5,7 +5,7 @@ mod support;
 use serde_json::Value;
 use support::{run, text};
 
-/// The lists of `lab run`, on the real memcached; on our store they are among the scenarios of `tests/run.rs`.
+/// The row of `lab run`, on the real memcached; those of `msm` are played by name.
 #[test]
 fn on_the_real_memcached_nothing_acknowledged_is_lost() {
     if lab::store::memcached().is_none() {
@@ -14,7 +14,10 @@ fn on_the_real_memcached_nothing_acknowledged_is_lost() {
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
     let scenarios = lab::scenario::chaos::rows();
-    let names = scenarios.iter().map(|scenario| scenario.about().name);
+    let sticky = scenarios
+        .iter()
+        .filter(|scenario| scenario.about().mode == lab::mode::Mode::MsmSticky);
+    let names = sticky.map(|scenario| scenario.about().name);
     let arguments = ["run", "--json", "--store", "memcached"].map(str::to_owned);
     let output = run(arguments.into_iter().chain(names), folder.path());
     let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -27,26 +30,18 @@ fn on_the_real_memcached_nothing_acknowledged_is_lost() {
 #[test]
 fn a_load_with_overlapping_requests_survives_the_death_of_each_node() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for mode in ["--mode msm --locking all", "--mode msm_sticky"] {
-        // A death every three seconds, and four nodes.
-        let arguments =
-            format!("load {mode} --parallel 4 --kill --rate 100 --users 10 --duration 13s --json");
-        let output = run(arguments.split(' '), folder.path());
-        let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        for anomaly in ["A1", "A2", "A3"] {
-            assert_eq!(result["anomalies"][anomaly], 0, "{mode}: {result:#}");
-        }
-        let said = text(&output.stderr);
-        for node in ["TomcatA", "TomcatB", "n1", "n2"] {
-            assert!(
-                said.contains(&format!("{node} is killed")),
-                "{mode}: {said}"
-            );
-        }
-        assert_eq!(output.status.code(), Some(0), "{mode}: {said}");
-        assert!(
-            result["all"]["ok"].as_u64() > Some(1000),
-            "{mode}: {result:#}"
-        );
+    // A death every three seconds, and four nodes.
+    let arguments =
+        "load --mode msm_sticky --parallel 4 --kill --rate 100 --users 10 --duration 13s --json";
+    let output = run(arguments.split(' '), folder.path());
+    let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    for anomaly in ["A1", "A2", "A3"] {
+        assert_eq!(result["anomalies"][anomaly], 0, "{result:#}");
     }
+    let said = text(&output.stderr);
+    for node in ["TomcatA", "TomcatB", "n1", "n2"] {
+        assert!(said.contains(&format!("{node} is killed")), "{said}");
+    }
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(result["all"]["ok"].as_u64() > Some(1000), "{result:#}");
 }
