@@ -155,6 +155,14 @@ impl Sessions {
         state.asked && matches!(state.source, None | Some(Source::New))
     }
 
+    /// Whether this node served the session last, before this request; `None` without one. What Tomcat tells a request with
+    /// `primaryIndicator`.
+    pub fn is_primary(&self) -> Option<bool> {
+        let is_here = self.current().is_some();
+        let source = self.0.state().source.filter(|_| is_here);
+        source.map(|source| source != Source::Replica)
+    }
+
     /// Gives the current session a new id, unless it was made in this very request: do so at every log in. A session that
     /// was ended meanwhile is refused.
     pub async fn change_id(&self) -> Result<(), Refused> {
@@ -223,7 +231,10 @@ impl Refused {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Manager(
-                ManagerError::TooMany { .. } | ManagerError::Unavailable | ManagerError::Busy,
+                ManagerError::TooMany { .. }
+                | ManagerError::Unavailable
+                | ManagerError::NoHolder
+                | ManagerError::Busy,
             ) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Manager(ManagerError::TooLarge { .. }) => StatusCode::INSUFFICIENT_STORAGE,
             Self::Manager(ManagerError::Session(SessionError::Ended)) => StatusCode::CONFLICT,

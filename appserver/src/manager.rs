@@ -27,7 +27,7 @@ pub use msm::pattern::RequestLine;
 ///   still holds an ended session gets [`SessionError::Ended`] and cannot bring it back. Of two changes of id both are
 ///   done, one after the other, and the last id holds.
 /// - **Absence**: unknown, ended and expired are one answer, `None`; never an error. That a store cannot be reached is
-///   [`ManagerError::Unavailable`]: the session may exist.
+///   [`ManagerError::Unavailable`] or [`ManagerError::NoHolder`]: the session may exist.
 /// - **Expiry**: a session idle for its interval is ended at the next `find` of it, or by the sweep in `run`, whichever is
 ///   first. A request that is running does not end, but may find its session ended.
 /// - **Order within a request**: `create` or `find`, any number of changes and of `change_id`, then exactly one of
@@ -155,6 +155,9 @@ pub enum ManagerError {
     /// The store cannot be reached. The session may well exist, and nothing that the request did is kept.
     #[error("no node of the session store answers, and nothing was changed; try again")]
     Unavailable,
+    /// The members of the cluster that keep the session do not answer. It may well exist.
+    #[error("the servers that keep the session do not answer, and nothing was changed; try again")]
+    NoHolder,
     /// Others have the session, for longer than a request may wait.
     #[error(
         "other requests use the session, and this one waited long enough; nothing was changed, try again"

@@ -8,6 +8,11 @@ use crate::tribes::channel::{Channel, ChannelStatus, Delivery};
 use crate::tribes::member::{Member, MemberId};
 use crate::tribes::options::SendOptions;
 
+/// Frames that only our own members get: raw bytes, and they answer when it is applied.
+pub(super) const NATIVE: SendOptions = SendOptions::BYTE_MESSAGE
+    .with(SendOptions::USE_ACK)
+    .with(SendOptions::SYNC_ACK);
+
 /// Sends messages to members.
 pub trait Group: Send + Sync + 'static {
     /// This member's id.
@@ -25,6 +30,14 @@ pub trait Group: Send + Sync + 'static {
         options: SendOptions,
         limit: Duration,
     ) -> impl Future<Output = Vec<UniqueId>> + Send;
+
+    /// Asks one member and waits at most for `limit`; whether it said that it has taken the question.
+    fn ask(
+        &self,
+        to: &UniqueId,
+        question: &[u8],
+        limit: Duration,
+    ) -> impl Future<Output = bool> + Send;
 
     /// Figures of the channel.
     fn status(&self) -> Option<ChannelStatus>;
@@ -52,6 +65,12 @@ impl Group for Channel {
         let failed = |delivery: &Delivery| matches!(delivery, Delivery::Failed(_));
         let failed = to.iter().zip(&deliveries).filter(|(_, d)| failed(d));
         failed.map(|(id, _)| *id).collect()
+    }
+
+    async fn ask(&self, to: &UniqueId, question: &[u8], limit: Duration) -> bool {
+        let to = [MemberId(*to)];
+        let deliveries = self.send_all(&to, question, NATIVE, limit).await;
+        deliveries.first() == Some(&Delivery::Acked)
     }
 
     fn status(&self) -> Option<ChannelStatus> {
@@ -85,6 +104,10 @@ impl Group for Alone {
         _limit: Duration,
     ) -> Vec<UniqueId> {
         to.to_vec()
+    }
+
+    async fn ask(&self, _to: &UniqueId, _question: &[u8], _limit: Duration) -> bool {
+        false
     }
 
     fn status(&self) -> Option<ChannelStatus> {

@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::core::{ClusterStatus, Core, CoreConfig, NewKey, Outbox, Stream};
-use super::group::{Group, peer};
+use super::group::{Group, NATIVE, peer};
 use super::hub::Hears;
 use super::message::SessionMessage;
 use super::peers::UniqueId;
@@ -44,10 +44,6 @@ const FETCHES: usize = 3;
 /// Messages about one session to Tomcats leave one after the other; so many sessions at the same time.
 const LANES: usize = 64;
 
-/// Frames that only our own members get: raw bytes, and they answer when it is applied.
-const NATIVE: SendOptions = SendOptions::BYTE_MESSAGE
-    .with(SendOptions::USE_ACK)
-    .with(SendOptions::SYNC_ACK);
 /// Tomcats answer when it is applied.
 const APPLIED: SendOptions = SendOptions::USE_ACK.with(SendOptions::SYNC_ACK);
 
@@ -93,6 +89,17 @@ enum Wait {
     Configured,
     /// Until it was applied.
     Applied,
+}
+
+/// What became of the question for a session that others keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fetched {
+    /// It is here, or is known to be gone.
+    Here,
+    /// Nobody has it.
+    Nowhere,
+    /// A member that has it did not answer, and no other sent it.
+    Unanswered,
 }
 
 impl<G> Clone for ClusterManager<G> {
@@ -229,31 +236,33 @@ impl<G: Group> Inner<G> {
         self.core.stream_ended(&to, is_comparison, complete, now);
     }
 
-    /// Gets a session from one of those that keep it; whether it is here now.
-    async fn fetch(&self, key: Key) -> bool {
-        if !self.core.is_backup() {
-            return false;
-        }
+    /// Gets a session from one of those that keep it, the primary first.
+    async fn fetch(&self, key: Key) -> Fetched {
+        let mut fetched = Fetched::Nowhere;
         for holder in self.core.holders(key) {
             let question = self.core.need(key, self.clock.now());
             let limit = self.config.fetch_limit;
-            let _ = tokio::time::timeout(limit, async {
-                let mut arrived = pin!(self.arrived.notified());
-                // Before the question, or the answer could be faster.
-                arrived.as_mut().enable();
-                self.send(&[holder], &question, NATIVE).await;
+            let mut arrived = pin!(self.arrived.notified());
+            // Before the question, or the answer could be faster.
+            arrived.as_mut().enable();
+            if !self.group.ask(&holder, &question, limit).await {
+                self.core.failed(&holder, self.clock.now());
+                fetched = Fetched::Unanswered;
+                continue;
+            }
+            // Whoever took the question and sends nothing has nothing.
+            let arrival = async {
                 while !self.core.holders(key).is_empty() {
                     arrived.as_mut().await;
                     arrived.set(self.arrived.notified());
                     arrived.as_mut().enable();
                 }
-            })
-            .await;
-            if self.core.holders(key).is_empty() {
-                return true;
+            };
+            if tokio::time::timeout(limit, arrival).await.is_ok() {
+                return Fetched::Here;
             }
         }
-        false
+        fetched
     }
 
     /// Sends beside: nobody waits, and nothing blocks.
@@ -357,11 +366,16 @@ impl<G: Group> Manager for ClusterManager<G> {
         let mut out = Outbox::default();
         let _lane = self.0.lane(asked.key).await;
         let mut found = self.0.core.find(asked, now, &mut out);
-        for _ in 0..FETCHES {
-            if found.is_some() || !self.0.fetch(asked.key).await {
+        let fetches = if self.0.core.is_backup() { FETCHES } else { 0 };
+        for _ in 0..fetches {
+            if found.is_some() {
                 break;
             }
-            found = self.0.core.find(asked, now, &mut out);
+            match self.0.fetch(asked.key).await {
+                Fetched::Here => found = self.0.core.find(asked, now, &mut out),
+                Fetched::Nowhere => break,
+                Fetched::Unanswered => return Err(ManagerError::NoHolder),
+            }
         }
         self.0.deliver(out, Wait::Applied).await;
         Ok(found.map(|(session, source)| Found { session, source }))

@@ -1,0 +1,173 @@
+//! What a member of a cluster says about sessions that others have.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use appserver::manager::cluster::core::{Core, CoreConfig, NewKey, Outbox, Spread};
+use appserver::manager::cluster::group::Group;
+use appserver::manager::cluster::hub::Hears;
+use appserver::manager::cluster::peers::{Peer, UniqueId};
+use appserver::manager::{ManagerError, RequestLine};
+use appserver::session::cookie::CookieConfig;
+use appserver::session::{AskedId, Suffix, Timestamp};
+use appserver::tribes::channel::ChannelStatus;
+use appserver::tribes::member::{Member, MemberId, NATIVE};
+use appserver::tribes::options::SendOptions;
+use appserver::{Attach, Clock, ClusterConfig, ClusterManager, Manager, Sessions};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::routing::get;
+use http::Request;
+use tower::ServiceExt;
+
+const NOW: Timestamp = Timestamp(1_795_000_000_000);
+const HOLDERS: [UniqueId; 2] = [[1; 16], [2; 16]];
+const HERE: UniqueId = [3; 16];
+
+/// Two members that hear everything and send nothing.
+#[derive(Debug)]
+struct Mute {
+    /// Whether they acknowledge a question.
+    take_questions: bool,
+}
+
+impl Group for Mute {
+    fn id(&self) -> UniqueId {
+        HERE
+    }
+
+    fn members(&self) -> Vec<Peer> {
+        HOLDERS.map(|id| Peer::new(id, true, 0)).to_vec()
+    }
+
+    async fn send(
+        &self,
+        _to: &[UniqueId],
+        _message: &[u8],
+        _options: SendOptions,
+        _limit: Duration,
+    ) -> Vec<UniqueId> {
+        Vec::new()
+    }
+
+    async fn ask(&self, _to: &UniqueId, _question: &[u8], _limit: Duration) -> bool {
+        self.take_questions
+    }
+
+    fn status(&self) -> Option<ChannelStatus> {
+        None
+    }
+}
+
+fn config(spread: Spread) -> CoreConfig {
+    CoreConfig {
+        context: "/jsp".into(),
+        spread,
+        suffix: Suffix::NONE,
+        binds_route: false,
+        max_inactive: 1800,
+        max_active: 0,
+        expire_sessions_on_shutdown: false,
+        record_all_actions: false,
+        state_transfer_timeout: Some(60_000),
+    }
+}
+
+/// The member that serves the sessions first.
+fn primary(spread: Spread) -> Core {
+    let primary = Core::new(config(spread), HOLDERS[0], NewKey::default());
+    for id in [HOLDERS[1], HERE] {
+        primary.member_added(Peer::new(id, true, 0), NOW);
+    }
+    primary
+}
+
+/// The member that hears of them.
+fn manager(spread: Spread, take_questions: bool) -> ClusterManager<Mute> {
+    let config = ClusterConfig {
+        core: config(spread),
+        send_options: SendOptions::from_bits(6),
+        limit: Duration::from_secs(3),
+        fetch_limit: Duration::from_millis(20),
+        filter: None,
+        sweep_interval: Duration::from_secs(60),
+    };
+    let manager = ClusterManager::new(config, Mute { take_questions }, Clock::manual(NOW));
+    manager.meet();
+    manager
+}
+
+fn hear(manager: &ClusterManager<Mute>, message: &[u8]) {
+    let teller = Member {
+        alive: 0,
+        host: Ipv4Addr::LOCALHOST.into(),
+        port: 4000,
+        secure_port: None,
+        udp_port: None,
+        command: Box::default(),
+        domain: Box::default(),
+        id: MemberId(HOLDERS[0]),
+        payload: NATIVE.into(),
+    };
+    assert!(manager.native(&teller, message));
+}
+
+/// Asks a member for a session that it knows to be on the two others.
+async fn ask(take_questions: bool) -> Result<bool, ManagerError> {
+    let primary = primary(Spread::Backup);
+    let manager = manager(Spread::Backup, take_questions);
+    // Every second session has its backup here.
+    loop {
+        let session = primary.create(NOW).expect("no limit");
+        let mut out = Outbox::default();
+        primary.commit(&session, true, NOW, &mut out);
+        let (but, place) = out.others.pop().expect("its place is told");
+        if but != HERE {
+            hear(&manager, &place);
+            let text = session.id().to_string();
+            let asked = AskedId::parse(text.as_bytes()).expect("an id");
+            let line = RequestLine {
+                method: "GET",
+                path: "/jsp/",
+                query: None,
+                context: "/jsp",
+            };
+            let found = manager.find(&asked, &line, NOW).await;
+            return found.map(|found| found.is_some());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_whose_holders_do_not_answer_may_exist() {
+    assert_eq!(ask(false).await, Err(ManagerError::NoHolder));
+}
+
+#[tokio::test]
+async fn a_session_that_its_holders_do_not_send_is_gone() {
+    assert_eq!(ask(true).await, Ok(false));
+}
+
+#[tokio::test]
+async fn a_request_can_ask_whether_its_session_was_served_here() {
+    let primary = primary(Spread::All);
+    let manager = manager(Spread::All, true);
+    let session = primary.create(NOW).expect("no limit");
+    let mut out = Outbox::default();
+    primary.commit(&session, true, NOW, &mut out);
+    hear(&manager, &out.natives.pop().expect("all are told"));
+
+    let cookie = CookieConfig::default().cookie("/jsp").expect("valid");
+    let attach = Attach::new(Arc::new(manager), cookie, Clock::manual(NOW));
+    let handler = async |sessions: Sessions| format!("{:?}", sessions.is_primary());
+    let pages = Router::new().route("/jsp/", get(handler)).layer(attach);
+    let field = format!("JSESSIONID={}", session.id());
+    for told in ["Some(false)", "Some(true)"] {
+        let request = Request::get("/jsp/").header("Cookie", &field);
+        let request = request.body(Body::empty()).expect("a request");
+        let response = pages.clone().oneshot(request).await.expect("infallible");
+        let body = to_bytes(response.into_body(), 100).await.expect("short");
+        assert_eq!(body, told);
+    }
+}
