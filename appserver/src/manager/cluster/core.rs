@@ -240,9 +240,9 @@ impl Core {
             Source::Replica
         };
         if self.is_backup() && replica.primary != me {
-            let prefer = [replica.primary, replica.backup];
+            let holders = [replica.primary, replica.backup];
             let mut claims = self.claims(now);
-            self.claim(replica, &prefer, now, &mut claims);
+            self.claim_from(replica, holders, now, &mut claims);
             self.send_claims(claims, out);
         }
         replica.primary = me;

@@ -135,6 +135,8 @@ pub enum Item<'a> {
     NoContext,
     /// Which members keep a session, where not all do.
     Place(Key, Place),
+    /// The same from its new primary, with the version that it has: whoever has that too owes it nothing.
+    Claim(Key, Place, u64),
 }
 
 /// Which members keep a session. Of two the later holds.
@@ -161,6 +163,7 @@ const COMPLETE: u8 = 9;
 const NO_CONTEXT: u8 = 10;
 const PLACE: u8 = 11;
 const OWED: u8 = 12;
+const CLAIM: u8 = 13;
 
 const FULL: u8 = 1;
 const INTERVAL: u8 = 2;
@@ -249,9 +252,12 @@ impl Writer {
             Item::NoContext => self.out.push(NO_CONTEXT),
             Item::Place(key, place) => {
                 self.tag(PLACE, *key);
-                self.stamp(place.stamp);
-                self.out.extend(place.primary.to_le_bytes());
-                self.out.extend(place.backup.to_le_bytes());
+                self.place(*place);
+            }
+            Item::Claim(key, place, version) => {
+                self.tag(CLAIM, *key);
+                self.place(*place);
+                self.out.extend(version.to_le_bytes());
             }
         }
     }
@@ -310,6 +316,12 @@ impl Writer {
 
     fn ago(&mut self, then: Timestamp) {
         self.number(self.sent.since(then));
+    }
+
+    fn place(&mut self, place: Place) {
+        self.stamp(place.stamp);
+        self.out.extend(place.primary.to_le_bytes());
+        self.out.extend(place.backup.to_le_bytes());
     }
 
     fn stamp(&mut self, stamp: Stamp) {
@@ -386,17 +398,21 @@ impl<'a> Reader<'a> {
             OWED => Item::Owed(self.key()?, u64::from_le_bytes(self.array()?)),
             COMPLETE => Item::Complete(self.number()?),
             NO_CONTEXT => Item::NoContext,
-            PLACE => {
-                let (key, stamp) = (self.key()?, self.stamp()?);
-                let place = Place {
-                    stamp,
-                    primary: u32::from_le_bytes(self.array()?),
-                    backup: u32::from_le_bytes(self.array()?),
-                };
-                Item::Place(key, place)
+            PLACE => Item::Place(self.key()?, self.place()?),
+            CLAIM => {
+                let (key, place) = (self.key()?, self.place()?);
+                Item::Claim(key, place, u64::from_le_bytes(self.array()?))
             }
             _ => return Err(self.damaged("an item of an unknown kind")),
         }))
+    }
+
+    fn place(&mut self) -> Result<Place, NativeError> {
+        Ok(Place {
+            stamp: self.stamp()?,
+            primary: u32::from_le_bytes(self.array()?),
+            backup: u32::from_le_bytes(self.array()?),
+        })
     }
 
     fn record(&mut self) -> Result<Record<'a>, NativeError> {
@@ -522,6 +538,11 @@ mod tests {
         let stamp = Stamp { time: 5, member: 6 };
         let value = Packed::parse(0, b"MeXP").expect("text");
         let name = "Blog";
+        let place = Place {
+            stamp,
+            primary: 1,
+            backup: 2,
+        };
         vec![
             Item::Record(Record {
                 key,
@@ -555,14 +576,8 @@ mod tests {
             Item::Owed(key, 7),
             Item::Complete(300),
             Item::NoContext,
-            Item::Place(
-                key,
-                Place {
-                    stamp,
-                    primary: 1,
-                    backup: 2,
-                },
-            ),
+            Item::Place(key, place),
+            Item::Claim(key, place, 9),
         ]
     }
 

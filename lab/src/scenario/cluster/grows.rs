@@ -53,9 +53,21 @@ async fn measure(play: &mut Play) -> Result<Together, Failure> {
             .map_err(Failure::Failed)?;
         all.copies += sum(&status, "active");
         all.memory += status["resident_bytes"].as_f64().unwrap_or_default();
-        all.sent += sum(&status, "sent_bytes");
+        all.sent += sent(&status);
     }
     Ok(all)
+}
+
+/// Bytes that the server's channel sent. Each context tells of the channel, which they share.
+fn sent(status: &serde_json::Value) -> f64 {
+    match status {
+        serde_json::Value::Object(fields) => match fields.get("channel") {
+            Some(channel) => sum(channel, "sent_bytes"),
+            None => fields.values().map(sent).fold(0.0, f64::max),
+        },
+        serde_json::Value::Array(items) => items.iter().map(sent).fold(0.0, f64::max),
+        _ => 0.0,
+    }
 }
 
 /// The sum of this field wherever it stands.
@@ -231,7 +243,9 @@ fn bars(points: &[(f64, f64)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{bars, fit};
+    use serde_json::json;
+
+    use super::{bars, fit, sent};
 
     #[test]
     fn a_line_is_fitted_and_drawn() {
@@ -239,5 +253,16 @@ mod tests {
         assert!((fit(&points) - 10.0).abs() < 1e-9);
         assert_eq!(fit(&[(1.0, 5.0)]), 0.0);
         assert_eq!(bars(&points), "▃▅█");
+    }
+
+    #[test]
+    fn the_channel_of_all_contexts_is_counted_once() {
+        let channel =
+            json!({"local": {"sent_bytes": 0}, "members": [{"sent_bytes": 3}, {"sent_bytes": 4}]});
+        let context = json!({"cluster": {"channel": channel}});
+        assert_eq!(
+            sent(&json!({"contexts": [context, context], "requests": 9})),
+            7.0
+        );
     }
 }

@@ -73,13 +73,39 @@ impl Core {
         now: Timestamp,
         claims: &mut Claims,
     ) {
-        let me = self.store.me();
+        let place = self.place_here(replica, prefer, now);
+        self.copy_to_backup(replica, place, now, claims);
+    }
+
+    /// The same for a session that comes from `holders`: one of them that becomes the backup has it, mostly as it is here, and
+    /// otherwise they tell each other what they lack.
+    pub(super) fn claim_from(
+        &self,
+        replica: &mut Replica,
+        holders: [u32; 2],
+        now: Timestamp,
+        claims: &mut Claims,
+    ) {
+        let place = self.place_here(replica, &holders, now);
+        if holders.contains(&place.backup) {
+            let (key, version) = (replica.kept().id().key, replica.version());
+            claims.places.item(&Item::Claim(key, place, version));
+        } else {
+            self.copy_to_backup(replica, place, now, claims);
+        }
+    }
+
+    fn place_here(&self, replica: &mut Replica, prefer: &[u32], now: Timestamp) -> Place {
         let place = Place {
             stamp: self.store.clock.tick(now),
-            primary: me,
+            primary: self.store.me(),
             backup: self.choose_backup(prefer),
         };
         replica.set_place(place);
+        place
+    }
+
+    fn copy_to_backup(&self, replica: &Replica, place: Place, now: Timestamp, claims: &mut Claims) {
         let key = replica.kept().id().key;
         claims.places.item(&Item::Place(key, place));
         if place.backup != 0 {
@@ -317,11 +343,12 @@ impl Core {
             .is_some_and(|place| place.primary == me && place.backup == member)
     }
 
-    /// Another member says where a session is.
+    /// Another member says where a session is; its new primary also which `version` that one has.
     pub(super) fn take_place(
         &self,
         key: Key,
         place: Place,
+        version: Option<u64>,
         now: Timestamp,
         out: &mut Outbox,
     ) -> Placed {
@@ -352,8 +379,17 @@ impl Core {
         // It may have been changed here after the new primary got it. What a backup acknowledged too: the primary that told it may
         // be gone. Whoever stays the backup hears from the primary what that one has.
         let is_ousted = was_primary || was_backup && place.backup != me;
-        replica.marks.owed |= is_ousted && place.primary != me;
-        self.pay(replica, Payment::Version, now, out);
+        let is_partial = replica.marks.partial;
+        let is_same = version.map(|version| !is_partial && version == replica.version());
+        // A backup whose copy was not sent along tells what it has, and hears what it lacks.
+        let differs = place.backup == me && is_same == Some(false);
+        replica.marks.owed |= (is_ousted || differs) && place.primary != me;
+        replica.marks.owed &= is_same != Some(true);
+        let payment = match is_same {
+            Some(false) if !is_partial => Payment::Whole,
+            _ => Payment::Version,
+        };
+        self.pay(replica, payment, now, out);
         if place.primary != me && place.backup != me {
             // What happens to it from now on is not told here: it is shown to nobody before it was fetched again.
             replica.marks.partial = true;
@@ -373,7 +409,7 @@ impl Core {
     /// A session got the key under which its place was told before. Whether this member should have it and has not.
     pub(super) fn settle(&self, key: Key, now: Timestamp, out: &mut Outbox) -> bool {
         let place = self.store.table.shard(key).beside.drop_place(key);
-        place.is_some_and(|place| self.take_place(key, place, now, out) == Placed::Missing)
+        place.is_some_and(|place| self.take_place(key, place, None, now, out) == Placed::Missing)
     }
 
     /// Drops a copy that is neither the primary's nor the backup's, unless a request holds it; whether it was dropped.

@@ -178,18 +178,31 @@ impl Core {
                 }
                 Item::Complete(count) => self.source_complete(from, count, now),
                 Item::NoContext => self.source_empty(from, now, out),
-                Item::Place(key, place) => {
-                    if self.is_backup() {
-                        match self.take_place(key, place, now, out) {
-                            Placed::Well => {}
-                            Placed::Missing => answer.need.push(key),
-                            Placed::Older(key, known) => answer.places.push((key, known)),
-                        }
-                    }
+                Item::Place(key, place) => self.placed(key, place, None, now, answer, out),
+                Item::Claim(key, place, version) => {
+                    self.placed(key, place, Some(version), now, answer, out);
                 }
             }
         }
         Ok(())
+    }
+
+    fn placed(
+        &self,
+        key: Key,
+        place: Place,
+        version: Option<u64>,
+        now: Timestamp,
+        answer: &mut Answer,
+        out: &mut Outbox,
+    ) {
+        if self.is_backup() {
+            match self.take_place(key, place, version, now, out) {
+                Placed::Well => {}
+                Placed::Missing => answer.need.push(key),
+                Placed::Older(key, known) => answer.places.push((key, known)),
+            }
+        }
     }
 
     fn take(&self, from: &UniqueId, record: &Record<'_>, now: Timestamp, answer: &mut Answer) {
