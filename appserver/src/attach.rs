@@ -223,7 +223,10 @@ impl Refused {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Manager(
-                ManagerError::TooMany { .. } | ManagerError::Unavailable | ManagerError::Busy,
+                ManagerError::TooMany { .. }
+                | ManagerError::Unavailable
+                | ManagerError::Busy
+                | ManagerError::Overtaken,
             ) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Manager(ManagerError::TooLarge { .. }) => StatusCode::INSUFFICIENT_STORAGE,
             Self::Manager(ManagerError::Session(SessionError::Ended)) => StatusCode::CONFLICT,

@@ -204,11 +204,15 @@ impl<W: World + 'static> Manager for MsmManager<W> {
     async fn change_id(&self, session: &Session, _now: Timestamp) -> Result<(), ManagerError> {
         let inner = &*self.0;
         let ended = || ManagerError::from(SessionError::Ended);
-        let (place, mut locked) = inner.in_use.find(session).await.ok_or_else(ended)?;
+        let found = inner.in_use.find(session).await;
+        let (place, mut locked) = found.ok_or_else(|| gone(session).unwrap_or_else(ended))?;
         let renamed = match locked.as_mut() {
             Some(live) if !session.is_ended() => inner.rename(live, &place).await,
             _ => Err(ended()),
         };
+        if let Ok(true) = renamed {
+            inner.overtaken(&mut locked).await;
+        }
         inner.in_use.leave(session.id().key, place, locked, true);
         renamed?;
         inner.renamed.fetch_add(1, Ordering::Relaxed);
@@ -224,8 +228,8 @@ impl<W: World + 'static> Manager for MsmManager<W> {
         let inner = &self.0;
         session.kept().end(now);
         let Some((place, mut locked)) = inner.in_use.find(session).await else {
-            // Another request ended it.
-            return Ok(());
+            let changed = !session.take_changes().is_empty();
+            return gone(session).filter(|_| changed).map_or(Ok(()), Err);
         };
         if session.is_ended() {
             // Whoever ended it waits for the place, and takes it away.
@@ -262,9 +266,13 @@ impl<W: World + 'static> Manager for MsmManager<W> {
 
     async fn remove(&self, session: &Session) -> Result<(), ManagerError> {
         let inner = &*self.0;
+        let is_first = !session.is_ended();
         session.invalidate();
         let Some((place, mut locked)) = inner.in_use.find(session).await else {
-            return Ok(());
+            return match is_first {
+                true => Err(ManagerError::Overtaken),
+                false => Ok(()),
+            };
         };
         let mut removed = Ok(());
         if let Some(mut live) = locked.take() {
@@ -415,7 +423,11 @@ impl<W: World + 'static> Inner<W> {
         };
         let keeps = self.keeps();
         match self.exchange.begin(&mut live.held, request, keeps).await {
-            Ok(Some(base)) => rebase(&live.kept, &base, live.held.attributes())?,
+            Ok(Some(base)) => {
+                if rebase(&live.kept, &base, &live.held)? {
+                    return Err(self.overtaken(place).await);
+                }
+            }
             Ok(None) => {}
             Err(ManagerError::Session(_)) => {
                 // Another server ended it.
@@ -434,6 +446,15 @@ impl<W: World + 'static> Inner<W> {
             session: session.recording(),
             source: Source::Local,
         }))
+    }
+
+    /// Others changed what requests here change: none of these can be stored any more, and the next one begins with what the
+    /// nodes have.
+    async fn overtaken(&self, place: &mut Locked) -> ManagerError {
+        if let Some(mut live) = place.take() {
+            self.exchange.abandon(&mut live.held).await;
+        }
+        ManagerError::Overtaken
     }
 
     /// What a request did that ends now.
@@ -462,10 +483,7 @@ impl<W: World + 'static> Inner<W> {
         if !ended.names.is_empty() || live.held.is_new {
             let settings = &self.config.settings;
             ended.names.retain(|name| settings.stores(name));
-            let encoded = session
-                .read(|attributes| attributes::encode(attributes, |name| settings.stores(name)));
-            let encoded = encoded.map_err(|error| ManagerError::Form(error.to_string()))?;
-            ended.attributes = Some(encoded);
+            ended.attributes = Some(self.encoded(session)?);
         }
         Ok(ended)
     }
@@ -488,10 +506,14 @@ impl<W: World + 'static> Inner<W> {
         {
             Ok(Outcome::Failed) => self.unsaved.add(live.held.id),
             Ok(_) => {
-                if let Some(base) = live.held.take_base() {
-                    rebase(&live.kept, &base, live.held.attributes())?;
+                // This request is stored; those that still run cannot be.
+                if let Some(base) = live.held.take_base()
+                    && rebase(&live.kept, &base, &live.held)?
+                {
+                    self.overtaken(locked).await;
                 }
             }
+            Err(ManagerError::Overtaken) => return Err(self.overtaken(locked).await),
             Err(ManagerError::Session(error)) => {
                 // Another server ended it.
                 Session::holding(live.kept.clone()).invalidate();
@@ -576,16 +598,25 @@ impl<W: World + 'static> Inner<W> {
         }
     }
 
-    /// Gives a session a new id.
-    async fn rename(&self, live: &mut Live, place: &Place) -> Result<(), ManagerError> {
+    /// Gives a session a new id. Whether others changed what requests here did.
+    async fn rename(&self, live: &mut Live, place: &Place) -> Result<bool, ManagerError> {
         let old = live.held.id.key;
-        self.exchange.change_id(&mut live.held).await?;
-        if let Some(base) = live.held.take_base() {
-            rebase(&live.kept, &base, live.held.attributes())?;
-        }
+        let here = self.encoded(&Session::holding(live.kept.clone()))?;
+        self.exchange.change_id(&mut live.held, &here).await?;
+        let base = live.held.take_base();
+        let both = base.map_or(Ok(false), |base| rebase(&live.kept, &base, &live.held))?;
         let new = live.held.id;
         let rename = || live.kept.rename(new);
-        Ok(self.in_use.rename(old, new.key, place, rename)?)
+        self.in_use.rename(old, new.key, place, rename)?;
+        Ok(both)
+    }
+
+    /// The attributes of a session as the nodes get them.
+    fn encoded(&self, session: &Session) -> Result<Vec<u8>, ManagerError> {
+        let settings = &self.config.settings;
+        let encoded =
+            session.read(|attributes| attributes::encode(attributes, |name| settings.stores(name)));
+        encoded.map_err(|error| ManagerError::Form(error.to_string()))
     }
 
     /// Ends sessions that were idle too long. A copy in sticky mode is this server's to delete; of non-sticky sessions another
@@ -605,16 +636,25 @@ impl<W: World + 'static> Inner<W> {
     }
 }
 
-/// Takes over what others changed between `base` and `stored`, except what requests here changed as well.
-fn rebase(kept: &Kept, base: &[u8], stored: &[u8]) -> Result<(), ManagerError> {
+/// Why a session is not where its requests have it: another request ended it, which is no fault, or its place was given up.
+fn gone(session: &Session) -> Option<ManagerError> {
+    (!session.is_ended()).then_some(ManagerError::Overtaken)
+}
+
+/// Takes over what others changed between `base` and what is stored now, except what requests here changed as well. Whether there is
+/// such a thing although they have a lock.
+fn rebase(kept: &Kept, base: &[u8], held: &Held) -> Result<bool, ManagerError> {
     let decode = |bytes: &[u8]| {
         attributes::decode(bytes).map_err(|error| ManagerError::Form(error.to_string()))
     };
-    let (base, stored) = (decode(base)?, decode(stored)?);
+    let (base, stored) = (decode(base)?, decode(held.stored_attributes())?);
+    let mut is_both = false;
     let rebased = Session::holding(kept.clone()).update(|edit| {
         for (name, _) in stored.iter().chain(base.iter()) {
             let (before, now) = (base.get(name), stored.get(name));
-            if before == now || edit.get(name) != before {
+            let here = edit.get(name);
+            if before == now || here != before {
+                is_both |= before != now && here != now;
                 continue;
             }
             match now {
@@ -625,7 +665,8 @@ fn rebase(kept: &Kept, base: &[u8], stored: &[u8]) -> Result<(), ManagerError> {
         Ok(())
     });
     match rebased {
-        Ok(()) | Err(SessionError::Ended) => Ok(()),
+        Ok(()) => Ok(is_both && held.is_fenced()),
+        Err(SessionError::Ended) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

@@ -92,6 +92,9 @@ pub enum Trouble {
     Locked,
     /// Others changed it again and again while this request tried to.
     Contended,
+    /// Its lock was lost, and others changed what this request changed too. What this server has of the session is of no use any
+    /// more, for no request.
+    Overtaken,
     /// So many bytes are more than a node takes; what was stored before is still there.
     TooLarge(usize),
     /// It was ended while the request ran.
@@ -117,6 +120,8 @@ pub(crate) struct Seen {
     /// As they were read, until one of them is written; empty: to be read before that.
     copies: Vec<Copy>,
     pub(super) lock: Option<Owned>,
+    /// A request got the lock, so that nobody else may change what it changes; also when the lock was lost.
+    is_fenced: bool,
     /// Names of changed attributes that no node took.
     unsaved: Vec<String>,
     /// The stored record has changes of others that the session in this server has not.
@@ -127,6 +132,12 @@ pub(crate) struct Seen {
     accessed: Timestamp,
     /// Sticky: when its copy was last stored or touched.
     touched: Timestamp,
+}
+
+impl Seen {
+    pub(super) fn is_fenced(&self) -> bool {
+        self.is_fenced
+    }
 }
 
 impl<W: World> Safe<W> {

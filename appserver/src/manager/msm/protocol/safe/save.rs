@@ -2,7 +2,7 @@
 //! is read, merged with the request's own changes, and stored again, one copy after the other, so that of several that try
 //! one gets through.
 
-use super::copy::{Copy, Found, base_version, is_sibling, is_young, newest, version};
+use super::copy::{Copy, Found, are_beside, base_version, newest, version};
 use super::merge::{Ours, merge, overlap};
 use super::{Change, Safe, Trouble, join};
 use crate::manager::msm::expiry;
@@ -15,9 +15,6 @@ use crate::session::{AskedId, Timestamp};
 
 /// How often a request tries to store what others change at the same time.
 pub(super) const TRIES_MAX: u64 = 12;
-
-/// In so many of the tries it waits for the writer of a copy beside ours; after that its writer must have died.
-const SIBLING_TRIES: u64 = TRIES_MAX / 2;
 
 /// The longest pause between two tries is so many milliseconds times their number.
 const PAUSE_STEP: usize = 4;
@@ -114,7 +111,7 @@ impl<W: World> Safe<W> {
             self.read_missing(held, primary, &homes).await;
             let copies = &held.seen.copies;
             if copies.iter().any(|copy| copy.is_ended()) {
-                self.spread_end(held);
+                self.spread_end(held.id, copies);
                 return Err(Trouble::Ended);
             }
             // Gone from everywhere: msm's log out leaves no mark. A sticky session is in this server all the same.
@@ -122,7 +119,7 @@ impl<W: World> Safe<W> {
             if gone && !base.is_empty() && !sticky {
                 return Err(Trouble::Ended);
             }
-            if attempt < SIBLING_TRIES && self.has_sibling(held, &base, &written) {
+            if self.has_sibling(held, &base, &written) {
                 held.seen.copies.clear();
                 self.breathe(attempt).await;
                 continue;
@@ -132,7 +129,7 @@ impl<W: World> Safe<W> {
             let at = Timestamp(self.now().0.max(newest.max(last).max(version(&base)) + 1));
             let (body, from) = match self.body(held, &base, &written, ours) {
                 // What reached one node must not stay there as the newest, over what others were told is stored.
-                Err(Trouble::Contended) if !written.is_empty() => {
+                Err(Trouble::Overtaken) if !written.is_empty() => {
                     refused = true;
                     ours = Ours {
                         attributes: attributes_of(&base),
@@ -171,7 +168,7 @@ impl<W: World> Safe<W> {
             }
             if refused {
                 held.seen.foreign = foreign;
-                return Err(Trouble::Contended);
+                return Err(Trouble::Overtaken);
             }
             held.seen.base = held.seen.foreign.then(|| attributes_of(&base).to_vec());
             held.stored = record;
@@ -181,20 +178,35 @@ impl<W: World> Safe<W> {
         Err(Trouble::Contended)
     }
 
-    /// Whether a copy was not made from what we read, nor that from it: its writer is about to find out, and merges both. Whoever
-    /// wrote over it meanwhile would lose what it may have acknowledged on the only node that it reached.
-    fn has_sibling(&self, held: &Held, base: &[u8], written: &[Vec<u8>]) -> bool {
+    /// Whether of a copy and what we read none was made from the other: their writers are about to find out, and merge both. Whoever
+    /// wrote over one meanwhile would lose what it may have acknowledged on the only node that it reached. Two copies that were both
+    /// made from what we read can be merged by us, unless nobody may merge them.
+    pub(super) fn has_sibling(&self, held: &Held, base: &[u8], written: &[Vec<u8>]) -> bool {
         let settings = &self.nodes.settings;
         if settings.sticky || settings.locking_mode == LockingMode::None {
             return false;
         }
         let records = held.seen.copies.iter().filter_map(Copy::record);
-        let mut others = records.filter(|(record, _)| !written.iter().any(|ours| ours == record));
-        others.any(|(record, at)| at <= version(base) && is_sibling(record, at, base))
+        let others = records.filter(|(record, _)| !written.iter().any(|ours| ours == record));
+        let others: Vec<(&[u8], u64)> = others.collect();
+        let now = self.now();
+        let from = (base, version(base));
+        let both_changed = |one: &[u8], other: &[u8]| {
+            let own = Ours {
+                attributes: attributes_of(one),
+                changed: &[],
+            };
+            overlap(attributes_of(base), &[attributes_of(other)], own)
+        };
+        let is_torn = |one: (&[u8], u64), other: (&[u8], u64)| {
+            are_beside(one, other, now) && both_changed(one.0, other.0)
+        };
+        others.iter().any(|other| are_beside(*other, from, now))
+            || held.seen.is_fenced && matches!(others[..], [one, other, ..] if is_torn(one, other))
     }
 
     /// Between two tries.
-    async fn breathe(&self, attempt: u64) {
+    pub(super) async fn breathe(&self, attempt: u64) {
         let longest = PAUSE_STEP * (attempt as usize + 1);
         let world = &self.nodes.world;
         world.pause(world.random(longest) as u64).await;
@@ -236,8 +248,8 @@ impl<W: World> Safe<W> {
             .iter()
             .map(|(_, _, record)| attributes_of(record))
             .collect();
-        if held.seen.lock.is_some() && overlap(attributes_of(base), &others, ours) {
-            return Err(Trouble::Contended);
+        if held.seen.is_fenced && overlap(attributes_of(base), &others, ours) {
+            return Err(Trouble::Overtaken);
         }
         let merged = merge(attributes_of(base), &theirs, ours);
         held.seen.foreign = true;
@@ -383,8 +395,8 @@ impl<W: World> Safe<W> {
             let current = copy.and_then(Copy::record);
             let current = current.is_some_and(|(record, _)| record == held.stored);
             let exptime = self.exptime(held.validity.interval, now);
-            let is_beside =
-                |(record, at)| is_sibling(record, at, &held.stored) && is_young(at, now);
+            let stored = (held.stored.as_slice(), version(&held.stored));
+            let is_beside = |there| are_beside(there, stored, now);
             let beside = copy.and_then(Copy::record).is_some_and(is_beside);
             complete &= !beside;
             let verb = match copy {
@@ -494,6 +506,6 @@ pub(super) fn grain(interval: i32) -> u64 {
     }
 }
 
-fn attributes_of(record: &[u8]) -> &[u8] {
+pub(super) fn attributes_of(record: &[u8]) -> &[u8] {
     Record::decode(record).map_or(&[][..], |record| record.attributes)
 }
