@@ -4,6 +4,8 @@
 //! ```text
 //!   find.rs     all copies are read at once and the newest counts; no answer is no news
 //!   save.rs     compare-and-swap on all copies at once; what others wrote meanwhile is merged and not overwritten
+//!   conflict.rs changes of others beside ours: merged, waited for, or a reason to refuse
+//!   keep.rs     what a request does that changed nothing
 //!   end.rs      log outs and new ids leave a mark that wins over every record; idle sessions
 //!   sticky.rs   sessions that live in this server, with a copy on one node
 //!   lock.rs     locks with an owner
@@ -23,11 +25,13 @@
 //! time of storing than the one that it read, so that of two copies the newer is known. A store is acknowledged when every copy
 //! that can be reached has it.
 
+mod conflict;
 pub(super) mod copy;
 pub mod dirty;
 mod end;
 mod find;
 pub mod health;
+mod keep;
 mod lock;
 pub mod merge;
 mod repair;

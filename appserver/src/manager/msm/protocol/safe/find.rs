@@ -1,8 +1,8 @@
 //! Reads all copies of a session at once. The newest counts, a mark of an end wins over all, and what did not answer is not known.
 
 use super::copy::{Copy, Found, are_in_doubt, newest, version};
+use super::keep::grain;
 use super::lock::Owned;
-use super::save::grain;
 use super::{COPIES, Safe, Trouble, join};
 use crate::manager::msm::key::Kind;
 use crate::manager::msm::pattern::{RequestLine, Subject};

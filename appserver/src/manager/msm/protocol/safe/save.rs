@@ -2,15 +2,14 @@
 //! is read, merged with the request's own changes, and stored again, one copy after the other, so that of several that try
 //! one gets through.
 
-use super::copy::{Copy, Found, are_beside, base_version, newest, version};
-use super::merge::{Ours, merge, overlap};
+use super::copy::{Copy, Found, newest, version};
+use super::merge::Ours;
 use super::{Change, Safe, Trouble, join};
 use crate::manager::msm::expiry;
 use crate::manager::msm::pattern::RequestLine;
 use crate::manager::msm::protocol::held::{Held, Outcome};
 use crate::manager::msm::protocol::{Answer, Verb, World};
 use crate::manager::msm::record::Record;
-use crate::manager::msm::settings::LockingMode;
 use crate::session::{AskedId, Timestamp};
 
 /// How often a request tries to store what others change at the same time.
@@ -18,9 +17,6 @@ pub(super) const TRIES_MAX: u64 = 12;
 
 /// The longest pause between two tries is so many milliseconds times their number.
 const PAUSE_STEP: usize = 4;
-
-/// Copies of a session that is in use are prolonged once in such a part of its interval.
-const SHARE: u64 = 5;
 
 /// What became of one copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,83 +174,11 @@ impl<W: World> Safe<W> {
         Err(Trouble::Contended)
     }
 
-    /// Whether of a copy and what we read none was made from the other: their writers are about to find out, and merge both. Whoever
-    /// wrote over one meanwhile would lose what it may have acknowledged on the only node that it reached. Two copies that were both
-    /// made from what we read can be merged by us, unless nobody may merge them.
-    pub(super) fn has_sibling(&self, held: &Held, base: &[u8], written: &[Vec<u8>]) -> bool {
-        let settings = &self.nodes.settings;
-        if settings.sticky || settings.locking_mode == LockingMode::None {
-            return false;
-        }
-        let records = held.seen.copies.iter().filter_map(Copy::record);
-        let others = records.filter(|(record, _)| !written.iter().any(|ours| ours == record));
-        let others: Vec<(&[u8], u64)> = others.collect();
-        let now = self.now();
-        let from = (base, version(base));
-        let both_changed = |one: &[u8], other: &[u8]| {
-            let own = Ours {
-                attributes: attributes_of(one),
-                changed: &[],
-            };
-            overlap(attributes_of(base), &[attributes_of(other)], own)
-        };
-        let is_torn = |one: (&[u8], u64), other: (&[u8], u64)| {
-            are_beside(one, other, now) && both_changed(one.0, other.0)
-        };
-        others.iter().any(|other| are_beside(*other, from, now))
-            || held.seen.is_fenced && matches!(others[..], [one, other, ..] if is_torn(one, other))
-    }
-
     /// Between two tries.
     pub(super) async fn breathe(&self, attempt: u64) {
         let longest = PAUSE_STEP * (attempt as usize + 1);
         let world = &self.nodes.world;
         world.pause(world.random(longest) as u64).await;
-    }
-
-    /// The attributes to be stored, ours with what others stored since `base` was read, and the version that they are made from.
-    pub(super) fn body(
-        &self,
-        held: &mut Held,
-        base: &[u8],
-        written: &[Vec<u8>],
-        ours: Ours<'_>,
-    ) -> Result<(Vec<u8>, u64), Trouble> {
-        let known = version(base);
-        if self.nodes.settings.locking_mode == LockingMode::None {
-            return Ok((ours.attributes.to_vec(), known));
-        }
-        let records = held.seen.copies.iter().filter_map(Copy::record);
-        // What was made from an older one than ours is of somebody who is about to find out, and tries again. What we wrote
-        // ourselves comes first: it has only what others had before.
-        let is_ours = |record: &[u8]| written.iter().any(|written| written == record);
-        let mut theirs: Vec<(bool, u64, &[u8])> = records
-            .filter(|(record, version)| *version > known && base_version(record) >= known)
-            .map(|(record, version)| (!is_ours(record), version, record))
-            .collect();
-        theirs.sort_unstable();
-        theirs.dedup();
-        if theirs.is_empty() && !held.seen.foreign {
-            return Ok((ours.attributes.to_vec(), known));
-        }
-        let from = theirs.iter().map(|(_, version, _)| *version);
-        let from = from.fold(known, u64::max);
-        if !theirs.is_empty() {
-            Self::count(&self.counters.merges);
-        }
-        let others = theirs.iter().filter(|(others, ..)| *others);
-        let others: Vec<&[u8]> = others.map(|(.., record)| attributes_of(record)).collect();
-        let theirs: Vec<&[u8]> = theirs
-            .iter()
-            .map(|(_, _, record)| attributes_of(record))
-            .collect();
-        if held.seen.is_fenced && overlap(attributes_of(base), &others, ours) {
-            return Err(Trouble::Overtaken);
-        }
-        let merged = merge(attributes_of(base), &theirs, ours);
-        held.seen.foreign = true;
-        let merged = merged.map_err(|error| Trouble::Form(error.to_string()))?;
-        Ok((merged, from))
     }
 
     /// Reads the copies on those of the nodes where they are not known.
@@ -374,93 +298,6 @@ impl<W: World> Safe<W> {
         });
         join(each.collect()).await;
     }
-
-    /// Nothing changed: both copies get the times of this request, and, once in a part of the interval, a longer life. A copy that
-    /// is missing or old is made again.
-    async fn keep_alive(&self, held: &mut Held, primary: usize) -> Result<Outcome, Trouble> {
-        let now = self.now();
-        if self.nodes.settings.sticky {
-            return self.keep_sticky(held, primary, now).await;
-        }
-        let due = is_due(held, now);
-        let homes = self.homes(primary);
-        let mut complete = self.is_complete(primary, &homes);
-        if complete && !due && is_recent(held, now) && has_all(held, &homes) {
-            held.seen.copies.clear();
-            return Ok(Outcome::Skipped);
-        }
-        let each = homes.iter().map(|node| {
-            let (kind, _) = Self::kinds(*node, primary);
-            let copy = held.seen.copies.iter().find(|copy| copy.node == *node);
-            let current = copy.and_then(Copy::record);
-            let current = current.is_some_and(|(record, _)| record == held.stored);
-            let exptime = self.exptime(held.validity.interval, now);
-            let stored = (held.stored.as_slice(), version(&held.stored));
-            let is_beside = |there| are_beside(there, stored, now);
-            let beside = copy.and_then(Copy::record).is_some_and(is_beside);
-            complete &= !beside;
-            let verb = match copy {
-                Some(_) if beside => None,
-                Some(copy) if !current => copy.found.replaced_by(exptime, &held.stored),
-                _ => due.then_some(Verb::Touch(exptime)),
-            };
-            let repairs = !matches!(verb, None | Some(Verb::Touch(_)));
-            let mut commands: Vec<_> = verb
-                .into_iter()
-                .map(|v| self.command(v, kind, held.id))
-                .collect();
-            commands.extend(self.validity(held, *node, primary, now));
-            async move { (repairs, self.ask(*node, commands).await) }
-        });
-        for (repairs, answers) in join(each.collect()).await {
-            complete &= !answers.contains(&Answer::Failed);
-            if repairs && answers.first() == Some(&Answer::Done) {
-                Self::count(&self.counters.repaired);
-            }
-        }
-        let unknown = |copy: &Copy| copy.is(&Found::Unknown);
-        if !complete || held.seen.copies.iter().any(unknown) {
-            self.dirty.add(held.id);
-        }
-        held.seen.copies.clear();
-        Ok(Outcome::Skipped)
-    }
-
-    async fn keep_sticky(
-        &self,
-        held: &mut Held,
-        primary: usize,
-        now: Timestamp,
-    ) -> Result<Outcome, Trouble> {
-        let share = u64::try_from(held.validity.interval).unwrap_or(0) * 1000 / SHARE;
-        if share == 0 || now.since(held.seen.touched) < share {
-            return Ok(Outcome::Skipped);
-        }
-        let (kind, _) = Self::kinds(primary, primary);
-        let touch = Verb::Touch(self.exptime(held.validity.interval, now));
-        let touch = self.command(touch, kind, held.id);
-        let answer = match self.homes(primary).is_empty() {
-            true => None,
-            false => self.ask(primary, vec![touch]).await.pop(),
-        };
-        match answer {
-            Some(Answer::Done) => {
-                held.seen.touched = now;
-                Ok(Outcome::Skipped)
-            }
-            Some(Answer::Miss) => {
-                Self::count(&self.counters.repaired);
-                held.seen.copies.clear();
-                let attributes = held.attributes().to_vec();
-                let ours = Ours {
-                    attributes: &attributes,
-                    changed: &[],
-                };
-                self.save(held, primary, ours).await
-            }
-            _ => Ok(Outcome::Failed),
-        }
-    }
 }
 
 /// The version that a record is made from as a time; a new session's is made from nothing.
@@ -468,41 +305,6 @@ pub(super) fn before(version: u64, at: Timestamp) -> Timestamp {
     match version {
         0 => at,
         version => Timestamp(version),
-    }
-}
-
-/// Whether a part of the interval is over since the session was stored that was not over when it was used before.
-fn is_due(held: &Held, now: Timestamp) -> bool {
-    let share = u64::try_from(held.validity.interval).unwrap_or(0) * 1000 / SHARE;
-    let stored = Timestamp(version(&held.stored));
-    let part = |at: Timestamp| at.since(stored).checked_div(share);
-    part(now) > part(held.seen.accessed)
-}
-
-/// Whether the stored times of use are exact enough already, see [`grain`].
-fn is_recent(held: &Held, now: Timestamp) -> bool {
-    now.since(held.seen.accessed) < grain(held.validity.interval)
-}
-
-/// Whether each of these nodes has the session as it is.
-fn has_all(held: &Held, homes: &[usize]) -> bool {
-    let current = |copy: &Copy| {
-        let record = copy.record();
-        record.is_some_and(|(record, _)| record == held.stored)
-    };
-    let copies = &held.seen.copies;
-    copies.iter().all(current)
-        && homes
-            .iter()
-            .all(|node| copies.iter().any(|copy| copy.node == *node))
-}
-
-/// How exact the stored times of use are, in milliseconds: to a second, or to a sixtieth of an interval of less than a minute. A
-/// request that changes nothing and comes within that time of the one before stores nothing.
-pub(super) fn grain(interval: i32) -> u64 {
-    match u64::try_from(interval) {
-        Ok(seconds) if seconds > 0 => (seconds * 1000 / 60).min(1000),
-        _ => 1000,
     }
 }
 
