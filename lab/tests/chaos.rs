@@ -3,32 +3,43 @@
 mod support;
 
 use lab::mode::Mode;
-use lab::scenario::Verdict;
 use serde_json::Value;
 use support::{run, text};
 
-/// The rows of `lab run` with store nodes, on the real memcached; on our store they are among the scenarios of `tests/run.rs`.
-#[test]
-fn on_the_real_memcached_nothing_acknowledged_is_lost() {
+/// A row of `lab run`, on the real memcached; on our store they are all among the scenarios of `tests/run.rs`. Each is a test, so that they
+/// run beside each other.
+fn loses_nothing_on_the_real_memcached(mode: Mode, locking: Option<&str>) {
     if lab::store::memcached().is_none() {
         eprintln!("skipped: memcached is not installed (Debian: apt-get install memcached)");
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let scenarios = lab::scenario::chaos::rows();
-    // The stock one loses what it is expected to lose, on either store.
-    let stored = scenarios.iter().map(|scenario| scenario.about());
-    let stored = stored.filter(|about| about.verdict == Verdict::Confirmed);
-    let stored = stored.filter(|about| matches!(about.mode, Mode::Msm | Mode::MsmSticky));
-    let names: Vec<String> = stored.map(|about| about.name).collect();
-    assert_eq!(names.len(), 3, "{names:?}");
-    let arguments = ["run", "--json", "--store", "memcached"].map(str::to_owned);
-    let output = run(arguments.into_iter().chain(names), folder.path());
+    let name = match locking {
+        Some(locking) => format!("chaos-{mode}-{locking}"),
+        None => format!("chaos-{mode}"),
+    };
+    let arguments = ["run", "--json", "--store", "memcached", &name].map(str::to_owned);
+    let output = run(arguments, folder.path());
     let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    for row in result["results"].as_array().expect("results") {
-        assert_eq!(row["as_expected"], true, "{row:#}");
-    }
+    let rows = result["results"].as_array().expect("results");
+    assert_eq!(rows.len(), 1, "{result:#}");
+    assert_eq!(rows[0]["as_expected"], true, "{:#}", rows[0]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
+fn with_locks_nothing_acknowledged_is_lost() {
+    loses_nothing_on_the_real_memcached(Mode::Msm, Some("all"));
+}
+
+#[test]
+fn with_merges_nothing_acknowledged_is_lost() {
+    loses_nothing_on_the_real_memcached(Mode::Msm, Some("merge"));
+}
+
+#[test]
+fn with_sticky_sessions_nothing_acknowledged_is_lost() {
+    loses_nothing_on_the_real_memcached(Mode::MsmSticky, None);
 }
 
 #[test]
