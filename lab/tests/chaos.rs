@@ -42,12 +42,11 @@ fn with_sticky_sessions_nothing_acknowledged_is_lost() {
     loses_nothing_on_the_real_memcached(Mode::MsmSticky, None);
 }
 
-#[test]
-fn a_load_with_overlapping_requests_survives_the_death_of_each_node() {
+fn survives_the_death_of_each_node(mode: &str) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     // A death every three seconds, and four nodes.
     let arguments =
-        "load --mode msm_sticky --parallel 4 --kill --rate 100 --users 10 --duration 13s --json";
+        format!("load {mode} --parallel 4 --kill --rate 100 --users 10 --duration 13s --json");
     let output = run(arguments.split(' '), folder.path());
     let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     for anomaly in ["A1", "A2", "A3"] {
@@ -59,4 +58,14 @@ fn a_load_with_overlapping_requests_survives_the_death_of_each_node() {
     }
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(result["all"]["ok"].as_u64() > Some(1000), "{result:#}");
+}
+
+#[test]
+fn a_load_with_locks_and_overlapping_requests_survives_the_death_of_each_node() {
+    survives_the_death_of_each_node("--mode msm --locking all");
+}
+
+#[test]
+fn a_sticky_load_with_overlapping_requests_survives_the_death_of_each_node() {
+    survives_the_death_of_each_node("--mode msm_sticky");
 }
