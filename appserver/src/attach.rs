@@ -234,7 +234,8 @@ impl Refused {
                 ManagerError::TooMany { .. }
                 | ManagerError::Unavailable
                 | ManagerError::NoHolder
-                | ManagerError::Busy,
+                | ManagerError::Busy
+                | ManagerError::Overtaken,
             ) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Manager(ManagerError::TooLarge { .. }) => StatusCode::INSUFFICIENT_STORAGE,
             Self::Manager(ManagerError::Session(SessionError::Ended)) => StatusCode::CONFLICT,

@@ -163,6 +163,12 @@ pub enum ManagerError {
         "other requests use the session, and this one waited long enough; nothing was changed, try again"
     )]
     Busy,
+    /// Another server changed what the request changed, although the request had a lock: it was lost with its node.
+    #[error(
+        "another server changed the same attribute of the session, since a lock was lost; what this request changed is not kept, \
+         try again"
+    )]
+    Overtaken,
 }
 
 /// Figures of one context's manager.

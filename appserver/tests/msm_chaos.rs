@@ -1,5 +1,7 @@
 //! Servers, nodes and browsers in one seeded simulation: requests of one session at the same time on several servers, while a node
-//! dies and comes back empty, is cut off and comes back with what it had, or answers too late, or while servers die. What must hold:
+//! dies and comes back empty, is cut off from all servers or from one and comes back with what it had, answers too late or now and
+//! then not at all, or while servers die. Servers learn at different times that a node is back; requests stand still for a while,
+//! and locks run out under them. With locks every second change appends to one list of the session. What must hold:
 //!
 //! - a change whose request was answered is seen by every later request,
 //! - a session that nobody ended is there, or the request is told that nobody can say,
@@ -38,6 +40,12 @@ const REQUEST: RequestLine<'static> = RequestLine {
     context: "/jsp",
 };
 
+/// The list that requests append to.
+const LIST: &str = "list";
+
+/// A request may stand still for so many steps.
+const STILL: u64 = 150;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trouble {
     None,
@@ -45,8 +53,12 @@ enum Trouble {
     Dead(usize),
     /// The node cannot be reached, and at the end back with what it had.
     CutOff(usize),
+    /// One server does not reach the node.
+    CutOffFrom(usize, usize),
     /// Some answers of the node do not come in time, and some commands arrive late.
     Slow(usize),
+    /// Some connections to the node are broken and others are not, as after its return.
+    Flaky(usize),
     /// Servers die and start again.
     Servers,
 }
@@ -121,12 +133,27 @@ impl Nodes {
     }
 }
 
+/// The nodes as one server sees them.
 #[derive(Debug, Clone)]
-struct Net(Arc<Mutex<Nodes>>);
+struct Net {
+    shared: Arc<Mutex<Nodes>>,
+    server: usize,
+}
 
 impl Net {
     fn nodes(&self) -> MutexGuard<'_, Nodes> {
-        self.0.lock().expect("not poisoned")
+        self.shared.lock().expect("not poisoned")
+    }
+
+    /// Whether nothing that is sent to the node arrives there now.
+    fn is_away(&self, node: usize) -> bool {
+        let mut nodes = self.nodes();
+        match nodes.trouble {
+            Trouble::Dead(away) | Trouble::CutOff(away) => away == node,
+            Trouble::CutOffFrom(away, server) => (away, server) == (node, self.server),
+            Trouble::Flaky(flaky) => flaky == node && nodes.random.u8(..10) < 3,
+            Trouble::None | Trouble::Slow(_) | Trouble::Servers => false,
+        }
     }
 
     async fn some_time(&self) {
@@ -158,8 +185,7 @@ impl World for Net {
     async fn batch(&self, node: usize, commands: Vec<Command>, _limit: u32) -> Vec<Answer> {
         self.some_time().await;
         let failed = vec![Answer::Failed; commands.len()];
-        let away = [Trouble::Dead(node), Trouble::CutOff(node)];
-        if away.contains(&self.nodes().trouble) {
+        if self.is_away(node) {
             return failed;
         }
         let is_slow = {
@@ -178,7 +204,7 @@ impl World for Net {
                 .collect()
         };
         self.some_time().await;
-        if is_slow || away.contains(&self.nodes().trouble) {
+        if is_slow || self.is_away(node) {
             return failed;
         }
         answers
@@ -216,14 +242,22 @@ struct User {
 
 type Users = Arc<Mutex<Vec<User>>>;
 type Server = Arc<MsmManager<Net>>;
-/// A running request: on which server, of which user, and what it does.
-type Flight = (usize, usize, Act, Running);
+/// A running request.
+struct Flight {
+    server: usize,
+    user: usize,
+    act: Act,
+    /// It stands still until this step.
+    still: u64,
+    running: Running,
+}
 type Running = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
 #[derive(Debug, Clone, Copy)]
 enum Act {
     Read,
     Write(u32),
+    Append(u32),
     LogIn,
     LogOut,
 }
@@ -276,11 +310,16 @@ async fn visit(
         user.gone |= removed && user.renames == renames && user.changing == 0;
         return Ok(());
     }
-    if let Act::Write(token) = act
-        && session.set(&format!("t{token}"), 1).is_err()
-    {
+    let changed = match act {
+        Act::Write(token) => session.set(&format!("t{token}"), 1),
+        Act::Append(token) => session.append(LIST, token.to_string()).map(drop),
+        Act::Read | Act::LogIn | Act::LogOut => Ok(()),
+    };
+    if changed.is_err() {
         return over("ended");
     }
+    // What the application does takes its time.
+    net.some_time().await;
     if let Act::LogIn = act {
         users.lock().expect("not poisoned")[user].changing += 1;
         let changed = server.change_id(&session, net.now()).await.is_ok();
@@ -293,7 +332,7 @@ async fn visit(
     }
     match server.commit(&session, &REQUEST, net.now()).await {
         Ok(()) => {
-            if let Act::Write(token) = act
+            if let Act::Write(token) | Act::Append(token) = act
                 && !session.is_ended()
             {
                 users.lock().expect("not poisoned")[user].kept.insert(token);
@@ -308,7 +347,10 @@ async fn visit(
 fn tokens(session: &Session) -> BTreeSet<u32> {
     session.read(|all| {
         let names = all.iter().filter_map(|(name, _)| name[1..].parse().ok());
-        names.collect()
+        let list = all.get(LIST);
+        let items = list.iter().flat_map(|list| list.as_list().unwrap_or(&[]));
+        let items = items.filter_map(|item| item.as_str()?.parse().ok());
+        names.chain(items).collect()
     })
 }
 
@@ -319,6 +361,7 @@ struct Chaos {
     users: Users,
     flights: Vec<Flight>,
     next_token: u32,
+    steps: u64,
 }
 
 impl Chaos {
@@ -332,21 +375,25 @@ impl Chaos {
             unique: 0,
         };
         let mut chaos = Self {
-            net: Net(Arc::new(Mutex::new(nodes))),
+            net: Net {
+                shared: Arc::new(Mutex::new(nodes)),
+                server: SERVERS,
+            },
             mode,
+            steps: 0,
             servers: Vec::new(),
             users: Arc::default(),
             flights: Vec::new(),
             next_token: 0,
         };
-        for _ in 0..SERVERS {
-            let server = chaos.server();
+        for server in 0..SERVERS {
+            let server = chaos.server(server);
             chaos.servers.push(server);
         }
         chaos
     }
 
-    fn server(&self) -> Server {
+    fn server(&self, server: usize) -> Server {
         let count = self.net.nodes().items.len();
         let nodes: Vec<String> = (1..=count).map(|n| format!("n{n}:host:{n}")).collect();
         let settings = MsmSettings {
@@ -363,7 +410,11 @@ impl Chaos {
             max_active: 0,
             sweep_interval: Duration::from_secs(3600),
         };
-        Arc::new(MsmManager::new(config, self.net.clone()).expect("valid"))
+        let net = Net {
+            server,
+            ..self.net.clone()
+        };
+        Arc::new(MsmManager::new(config, net).expect("valid"))
     }
 
     fn below(&self, below: usize) -> usize {
@@ -374,7 +425,10 @@ impl Chaos {
     fn step(&mut self) -> Result<(), String> {
         {
             let mut nodes = self.net.nodes();
-            nodes.now += nodes.random.u64(0..4);
+            nodes.now += match nodes.random.u8(..100) {
+                0 => nodes.random.u64(0..400),
+                _ => nodes.random.u64(0..4),
+            };
             if nodes.random.u8(..8) == 0 {
                 nodes.act_late();
             }
@@ -382,10 +436,17 @@ impl Chaos {
         if self.flights.is_empty() {
             return Ok(());
         }
+        self.steps += 1;
         let which = self.below(self.flights.len());
+        if self.below(100) == 0 {
+            self.flights[which].still = self.steps + self.net.nodes().random.u64(..STILL);
+        }
+        if self.flights[which].still > self.steps {
+            return Ok(());
+        }
         let mut context = Context::from_waker(Waker::noop());
-        let (.., flight) = &mut self.flights[which];
-        if let Poll::Ready(outcome) = flight.as_mut().poll(&mut context) {
+        let running = self.flights[which].running.as_mut();
+        if let Poll::Ready(outcome) = running.poll(&mut context) {
             drop(self.flights.swap_remove(which));
             outcome?;
         }
@@ -406,24 +467,35 @@ impl Chaos {
     fn send(&mut self, user: usize, server: usize, act: Act) {
         let (manager, net) = (Arc::clone(&self.servers[server]), self.net.clone());
         let visit = visit(manager, net, Arc::clone(&self.users), user, act);
-        self.flights.push((server, user, act, Box::pin(visit)));
+        self.fly(server, user, act, Box::pin(visit));
+    }
+
+    fn fly(&mut self, server: usize, user: usize, act: Act, running: Running) {
+        self.flights.push(Flight {
+            server,
+            user,
+            act,
+            still: 0,
+            running,
+        });
     }
 
     fn send_something(&mut self, user: usize) {
-        let parallel = self.flights.iter().filter(|(_, of, ..)| *of == user);
-        if parallel.clone().count() >= 3 {
+        let parallel = self.flights.iter().filter(|flight| flight.user == user);
+        if parallel.clone().count() >= 4 {
             return;
         }
         // Nobody logs in twice at a time.
         let logs_in = parallel
             .clone()
-            .any(|(_, _, act, _)| matches!(act, Act::LogIn));
+            .any(|flight| matches!(flight.act, Act::LogIn));
         let server = self.below(SERVERS);
         self.next_token += 1;
         let act = match self.below(60) {
             0 => Act::LogOut,
             1..=3 if !logs_in => Act::LogIn,
-            4..30 => Act::Read,
+            4..25 => Act::Read,
+            25..43 if self.mode == LockingMode::All => Act::Append(self.next_token),
             _ => Act::Write(self.next_token),
         };
         self.send(user, server, act);
@@ -432,21 +504,17 @@ impl Chaos {
     fn make_user(&mut self) -> Result<(), String> {
         let (server, net) = (Arc::clone(&self.servers[0]), self.net.clone());
         let users = Arc::clone(&self.users);
-        self.flights.push((
-            0,
-            usize::MAX,
-            Act::Read,
-            Box::pin(async move {
-                let created = server.create(net.now()).await.map_err(|e| e.to_string())?;
-                let committed = server.commit(&created, &REQUEST, net.now()).await;
-                committed.map_err(|e| e.to_string())?;
-                users.lock().expect("not poisoned").push(User {
-                    id: created.id().to_string(),
-                    ..User::default()
-                });
-                Ok(())
-            }),
-        ));
+        let made = async move {
+            let created = server.create(net.now()).await.map_err(|e| e.to_string())?;
+            let committed = server.commit(&created, &REQUEST, net.now()).await;
+            committed.map_err(|e| e.to_string())?;
+            users.lock().expect("not poisoned").push(User {
+                id: created.id().to_string(),
+                ..User::default()
+            });
+            Ok(())
+        };
+        self.fly(0, usize::MAX, Act::Read, Box::pin(made));
         self.finish()
     }
 
@@ -457,15 +525,22 @@ impl Chaos {
         for _ in 0..PHASES {
             let count = self.net.nodes().items.len();
             let node = self.below(count);
-            let trouble = match self.below(6) {
+            let trouble = match self.below(8) {
                 0 => Trouble::None,
                 1 => Trouble::Servers,
                 2 => Trouble::Slow(node),
                 3 => Trouble::CutOff(node),
+                4 => Trouble::CutOffFrom(node, self.below(SERVERS)),
+                5 => Trouble::Flaky(node),
                 _ => Trouble::Dead(node),
             };
             let begins = self.below(STEPS / 2);
+            let ends = begins + self.below(STEPS);
             for step in 0..STEPS {
+                if step == ends {
+                    // Servers learn of it at different times.
+                    self.net.nodes().trouble = Trouble::None;
+                }
                 if step == begins {
                     let mut nodes = self.net.nodes();
                     nodes.trouble = trouble;
@@ -477,10 +552,14 @@ impl Chaos {
                     let user = self.below(USERS);
                     self.send_something(user);
                 }
-                if trouble == Trouble::Servers && self.below(60) == 0 {
+                if self.below(40) == 0 {
                     let server = self.below(SERVERS);
-                    self.flights.retain(|(on, ..)| *on != server);
-                    self.servers[server] = self.server();
+                    self.look_behind(server);
+                }
+                if self.net.nodes().trouble == Trouble::Servers && self.below(60) == 0 {
+                    let server = self.below(SERVERS);
+                    self.flights.retain(|flight| flight.server != server);
+                    self.servers[server] = self.server(server);
                 }
                 self.step()?;
             }
@@ -516,14 +595,17 @@ impl Chaos {
 
     /// What a server does beside its requests, until it is done.
     fn look_after(&mut self, server: usize) -> Result<(), String> {
+        self.look_behind(server);
+        self.finish()
+    }
+
+    fn look_behind(&mut self, server: usize) {
         let manager = Arc::clone(&self.servers[server]);
         let flight = async move {
             manager.look_after().await;
             Ok(())
         };
-        self.flights
-            .push((server, usize::MAX, Act::Read, Box::pin(flight)));
-        self.finish()
+        self.fly(server, usize::MAX, Act::Read, Box::pin(flight));
     }
 }
 

@@ -549,7 +549,7 @@ fn a_lock_that_dies_with_its_node_lets_nobody_overwrite_what_others_stored() {
         other.end(&mut two, &[("k", "b")]).await.expect("n2");
         // Both had the lock. What the first did is not acknowledged, since it would undo what was.
         let ended = server.end(&mut one, &[("k", "c")]).await;
-        assert_eq!(ended, Err(Trouble::Contended));
+        assert_eq!(ended, Err(Trouble::Overtaken));
         assert_eq!(other.value(&id, "k").await, text("b"));
     });
 }
@@ -725,7 +725,8 @@ fn a_new_id_is_stored_before_the_old_one_ends() {
         let id = server.made("a").await;
         let mut slow = server.find(&id).await.expect("well").expect("made");
         let mut held = server.find(&id).await.expect("well").expect("made");
-        exchange.change_id(&mut held).await.expect("well");
+        let here = held.attributes().to_vec();
+        exchange.change_id(&mut held, &here).await.expect("well");
         let new = held.id.to_string();
         assert_ne!(new, id);
         // The server dies now, and the session does not.
@@ -740,7 +741,7 @@ fn a_new_id_is_stored_before_the_old_one_ends() {
         let mut held = server.find(&new).await.expect("well").expect("there");
         world.mood(0, Mood::Refuses);
         world.mood(1, Mood::Refuses);
-        let refused = exchange.change_id(&mut held).await;
+        let refused = exchange.change_id(&mut held, &here).await;
         assert_eq!(refused, Err(Trouble::Unavailable));
         assert_eq!(held.id.to_string(), new);
     });

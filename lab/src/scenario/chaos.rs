@@ -115,9 +115,8 @@ impl Scenario for Chaos {
     }
 
     fn is_for(&self, apps: Apps) -> bool {
-        // Real members lose here what ours keep: whoever wants to see it names the scenario. In `msm` a rare update is still
-        // lost when a node dies, so its verdict is not the same in each run.
-        !apps.has_tomcat() && self.mode.is_built() && (self.stock || self.locking.is_none())
+        // Real members lose here what ours keep: whoever wants to see it names the scenario.
+        !apps.has_tomcat() && self.mode.is_built()
     }
 
     fn arrange(&self, topology: &mut Topology) {

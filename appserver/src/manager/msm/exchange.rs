@@ -100,11 +100,12 @@ impl<W: World> Exchange<W> {
         })
     }
 
-    pub(super) async fn change_id(&self, held: &mut Held) -> Result<(), ManagerError> {
+    /// A new id for a session whose attributes, encoded, are these on this server.
+    pub(super) async fn change_id(&self, held: &mut Held, here: &[u8]) -> Result<(), ManagerError> {
         match self {
             Self::NonSticky(exchange) => exchange.change_id(held).await,
             Self::Sticky(exchange) => exchange.change_id(held).await,
-            Self::Safe(exchange) => exchange.change_id(held).await?,
+            Self::Safe(exchange) => exchange.change_id(held, here).await?,
         }
         Ok(())
     }
@@ -155,6 +156,13 @@ impl<W: World> Exchange<W> {
         }
     }
 
+    /// The session is of no use to this server any more: others changed what its requests change.
+    pub(super) async fn abandon(&self, held: &mut Held) {
+        if let Self::Safe(exchange) = self {
+            exchange.abandon(held).await;
+        }
+    }
+
     /// Renews the lock of a request that runs for long.
     pub(super) async fn renew(&self, id: impl std::fmt::Display, lock: &Owned) {
         if let Self::Safe(exchange) = self
@@ -185,6 +193,7 @@ impl From<Trouble> for ManagerError {
         match trouble {
             Trouble::Unavailable => Self::Unavailable,
             Trouble::Locked | Trouble::Contended => Self::Busy,
+            Trouble::Overtaken => Self::Overtaken,
             Trouble::TooLarge(bytes) => Self::TooLarge { bytes },
             Trouble::Ended => Self::Session(SessionError::Ended),
             Trouble::Form(why) => Self::Form(why),

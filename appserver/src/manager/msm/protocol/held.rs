@@ -96,12 +96,12 @@ impl Held {
     }
 
     /// The encoded attributes of the record that is stored.
-    pub(super) fn stored_attributes(&self) -> &[u8] {
+    pub fn stored_attributes(&self) -> &[u8] {
         self.record().map_or(&[][..], |record| record.attributes)
     }
 
     /// The encoded attributes that the session in this server was based on when changes of others were merged into the stored one:
-    /// whoever keeps it brings it to [`Held::attributes`].
+    /// whoever keeps it brings it to [`Held::stored_attributes`].
     pub fn take_base(&mut self) -> Option<Vec<u8>> {
         self.seen.foreign &= self.seen.base.is_none();
         self.seen.base.take()
@@ -110,6 +110,11 @@ impl Held {
     /// The lock that the safe behaviour got for it.
     pub fn lock(&self) -> Option<&Owned> {
         self.seen.lock.as_ref()
+    }
+
+    /// Whether nobody else may change what a request of this server changes, since it got the lock.
+    pub fn is_fenced(&self) -> bool {
+        self.seen.is_fenced()
     }
 
     fn record(&self) -> Option<Record<'_>> {

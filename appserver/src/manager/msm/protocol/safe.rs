@@ -4,6 +4,8 @@
 //! ```text
 //!   find.rs     all copies are read at once and the newest counts; no answer is no news
 //!   save.rs     compare-and-swap on all copies at once; what others wrote meanwhile is merged and not overwritten
+//!   conflict.rs changes of others beside ours: merged, waited for, or a reason to refuse
+//!   keep.rs     what a request does that changed nothing
 //!   end.rs      log outs and new ids leave a mark that wins over every record; idle sessions
 //!   sticky.rs   sessions that live in this server, with a copy on one node
 //!   lock.rs     locks with an owner
@@ -23,11 +25,13 @@
 //! time of storing than the one that it read, so that of two copies the newer is known. A store is acknowledged when every copy
 //! that can be reached has it.
 
+mod conflict;
 pub(super) mod copy;
 pub mod dirty;
 mod end;
 mod find;
 pub mod health;
+mod keep;
 mod lock;
 pub mod merge;
 mod repair;
@@ -92,6 +96,9 @@ pub enum Trouble {
     Locked,
     /// Others changed it again and again while this request tried to.
     Contended,
+    /// Its lock was lost, and others changed what this request changed too. What this server has of the session is of no use any
+    /// more, for no request.
+    Overtaken,
     /// So many bytes are more than a node takes; what was stored before is still there.
     TooLarge(usize),
     /// It was ended while the request ran.
@@ -117,6 +124,8 @@ pub(crate) struct Seen {
     /// As they were read, until one of them is written; empty: to be read before that.
     copies: Vec<Copy>,
     pub(super) lock: Option<Owned>,
+    /// A request got the lock, so that nobody else may change what it changes; also when the lock was lost.
+    is_fenced: bool,
     /// Names of changed attributes that no node took.
     unsaved: Vec<String>,
     /// The stored record has changes of others that the session in this server has not.
@@ -127,6 +136,12 @@ pub(crate) struct Seen {
     accessed: Timestamp,
     /// Sticky: when its copy was last stored or touched.
     touched: Timestamp,
+}
+
+impl Seen {
+    pub(super) fn is_fenced(&self) -> bool {
+        self.is_fenced
+    }
 }
 
 impl<W: World> Safe<W> {

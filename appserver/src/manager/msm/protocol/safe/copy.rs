@@ -74,6 +74,25 @@ impl Copy {
     pub(super) fn is_ended(&self) -> bool {
         matches!(self.found, Found::Ended(_))
     }
+
+    /// Whether the session with this id is being given another: the mark stands here, and whoever put it there may still be about
+    /// to take along what others store on another node. Until then the mark must not be brought there.
+    pub(super) fn is_moving(&self, id: &str, now: Timestamp) -> bool {
+        let is_other = |mark: Record<'_>| mark.id != id && is_young(mark.last_backup.0, now);
+        self.mark().is_some_and(is_other)
+    }
+
+    /// Whether the session with this id was logged out.
+    pub(super) fn is_over(&self, id: &str) -> bool {
+        self.mark().is_some_and(|mark| mark.id == id)
+    }
+
+    fn mark(&self) -> Option<Record<'_>> {
+        match &self.found {
+            Found::Ended(mark) => Record::decode(mark).ok(),
+            _ => None,
+        }
+    }
 }
 
 /// The newest record of some copies; of equally new ones the first.
@@ -85,18 +104,26 @@ pub(super) fn newest(copies: &[Copy]) -> Option<(&[u8], u64)> {
 /// For so many milliseconds the writer of a copy may still be about to find out that another was written beside it.
 const YOUNG_MILLIS: u64 = 10_000;
 
-/// Whether there is a copy that the newest one was not made from.
-pub(super) fn are_siblings(copies: &[Copy]) -> bool {
-    let Some((newest, _)) = newest(copies) else {
+/// Whether there is a copy that the newest one was not made from, and their writers may still be at it: nobody else can say which
+/// of them is acknowledged.
+pub(super) fn are_in_doubt(copies: &[Copy], now: Timestamp) -> bool {
+    let Some((newest, at)) = newest(copies) else {
         return false;
     };
     let mut records = copies.iter().filter_map(Copy::record);
-    records.any(|(record, at)| is_sibling(record, at, newest))
+    records.any(|(record, at)| is_sibling(record, at, newest)) && is_young(at, now)
 }
 
 /// Whether this record, of this version, was stored beside one that is as new or newer, so that neither was made from the other.
 pub(super) fn is_sibling(record: &[u8], at: u64, newer: &[u8]) -> bool {
     record != newer && at > base_version(newer)
+}
+
+/// Whether of these two, with their versions, neither was made from the other, and their writers may still be at it.
+pub(super) fn are_beside(one: (&[u8], u64), other: (&[u8], u64), now: Timestamp) -> bool {
+    let is_from = |one: u64, other: &[u8]| one <= base_version(other);
+    let related = one.0 == other.0 || is_from(one.1, other.0) || is_from(other.1, one.0);
+    !related && is_young(one.1.max(other.1), now)
 }
 
 /// Whether a record was stored so lately that its writer may still be at it.

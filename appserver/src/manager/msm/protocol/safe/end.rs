@@ -3,7 +3,7 @@
 
 use super::copy::{Copy, Found, tombstone, version};
 use super::merge::Ours;
-use super::save::{TRIES_MAX, before};
+use super::save::{TRIES_MAX, attributes_of, before};
 use super::{Safe, Trouble, join};
 use crate::manager::msm::key::Kind;
 use crate::manager::msm::protocol::held::Held;
@@ -35,8 +35,8 @@ impl<W: World> Safe<W> {
 
     /// Gives the session a new id, perhaps on another node: it is stored under the new one first, and then ended under the old
     /// one, so that it is never nowhere. What others store under the old one meanwhile goes with it. Nobody knows the new one before
-    /// the response.
-    pub async fn change_id(&self, held: &mut Held) -> Result<(), Trouble> {
+    /// the response. `here` are the encoded attributes as this server has them now.
+    pub async fn change_id(&self, held: &mut Held, here: &[u8]) -> Result<(), Trouble> {
         let mut renamed = held.clone();
         renamed.id = self.nodes.new_id(self.choose(None));
         renamed.seen.copies.clear();
@@ -44,7 +44,7 @@ impl<W: World> Safe<W> {
         renamed.moved = true;
         let primary = self.nodes.node_of(held.id.suffix.node());
         if let (Some(primary), false) = (primary, held.stored.is_empty()) {
-            self.rename(held, primary, &mut renamed).await?;
+            self.rename(held, primary, here, &mut renamed).await?;
             self.absent.add(held.id.to_string(), self.now());
         }
         if let Some(lock) = held.seen.lock.take() {
@@ -58,6 +58,7 @@ impl<W: World> Safe<W> {
         &self,
         held: &mut Held,
         primary: usize,
+        here: &[u8],
         renamed: &mut Held,
     ) -> Result<(), Trouble> {
         let base = held.stored.clone();
@@ -66,30 +67,54 @@ impl<W: World> Safe<W> {
         let mark = tombstone(renamed.id.text().as_str(), interval, self.now()).map_err(form)?;
         let ours = Found::Ended(mark.clone());
         let mut marked = false;
-        let mut merged = None;
-        for _ in 0..TRIES_MAX {
+        let (mut merged, mut replaced) = (None, Vec::new());
+        for attempt in 0..TRIES_MAX {
             let homes = self.homes(primary);
             self.read_missing(held, primary, &homes).await;
-            // Of two log ins at the same time that one goes on whose mark is on the first node.
+            // Of two log ins at the same time that one goes on whose mark is on the first node; a log out is final.
             let copies = &held.seen.copies;
+            let is_over = |copy: &Copy| copy.is_over(held.id.text().as_str());
             let is_first = |copy: &Copy| Some(&copy.node) == homes.first() && copy.is(&ours);
             let is_theirs = |copy: &Copy| copy.is_ended() && !copy.is(&ours);
-            if copies.iter().any(is_theirs) && !copies.iter().any(is_first) {
-                self.spread_end(held);
+            if copies.iter().any(is_over)
+                || copies.iter().any(is_theirs) && !copies.iter().any(is_first)
+            {
+                self.spread_end(held.id, copies);
                 return Err(Trouble::Ended);
             }
-            let attributes = held.attributes().to_vec();
+            if !marked && self.has_sibling(held, &base, &[]) {
+                held.seen.copies.clear();
+                self.breathe(attempt).await;
+                continue;
+            }
             let names = held.seen.unsaved.clone();
-            let own = Ours {
-                attributes: &attributes,
+            let mut own = Ours {
+                attributes: here,
                 changed: &names,
             };
-            let (body, from) = self.body(held, &base, &[], own)?;
+            // What our mark replaced on one node others may have acknowledged.
+            let read = held.seen.copies.len();
+            held.seen.copies.append(&mut replaced);
+            let (body, from) = match self.body(held, &base, &[], own) {
+                // It is too late to refuse: what requests here changed is not in it, and they will be told so.
+                Err(Trouble::Overtaken) if marked => {
+                    own = Ours {
+                        attributes: attributes_of(&base),
+                        changed: &[],
+                    };
+                    self.body(held, &base, &[], own)?
+                }
+                body => body?,
+            };
+            replaced = held.seen.copies.split_off(read);
+            let records = held.seen.copies.iter();
+            let records = records.filter(|copy| copy.record().is_some());
+            replaced.extend(records.cloned());
             if from > version(&base) {
                 merged = Some(body);
             }
             // What others stored may be gone already by our own mark.
-            let body = merged.as_deref().unwrap_or(&attributes);
+            let body = merged.as_deref().unwrap_or(own.attributes);
             let stored = self.store_renamed(renamed, body).await;
             if !marked {
                 stored?;
@@ -212,12 +237,18 @@ impl<W: World> Safe<W> {
     }
 
     /// A copy has the mark of an end: the others get it too, in the background.
-    pub(super) fn spread_end(&self, held: &Held) {
-        self.absent.add(held.id.to_string(), self.now());
-        let ended = Copy::is_ended;
-        if !held.seen.copies.iter().all(ended) {
-            self.ended.add(held.id);
+    pub(super) fn spread_end(&self, id: SessionId, copies: &[Copy]) {
+        self.absent.add(id.to_string(), self.now());
+        if !copies.iter().all(Copy::is_ended) && !self.are_moving(copies, &id) {
+            self.ended.add(id);
         }
+    }
+
+    /// Whether one of the copies is being moved to another id, see [`Copy::is_moving`].
+    pub(super) fn are_moving(&self, copies: &[Copy], id: &SessionId) -> bool {
+        let (text, now) = (id.text(), self.now());
+        let mut copies = copies.iter();
+        copies.any(|copy| copy.is_moving(text.as_str(), now))
     }
 
     /// An idle session is over. Every copy says by its times that it is, so it needs no mark.

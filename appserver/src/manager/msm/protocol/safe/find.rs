@@ -1,14 +1,14 @@
 //! Reads all copies of a session at once. The newest counts, a mark of an end wins over all, and what did not answer is not known.
 
-use super::copy::{Copy, Found, are_siblings, newest, version};
+use super::copy::{Copy, Found, are_in_doubt, newest, version};
+use super::keep::grain;
 use super::lock::Owned;
-use super::save::grain;
 use super::{COPIES, Safe, Trouble, join};
 use crate::manager::msm::key::Kind;
 use crate::manager::msm::pattern::{RequestLine, Subject};
 use crate::manager::msm::protocol::held::Held;
 use crate::manager::msm::protocol::{Answer, Command, Verb, World};
-use crate::manager::msm::settings::LockOnTimeout;
+use crate::manager::msm::settings::{LockOnTimeout, LockingMode};
 use crate::manager::msm::validity::Validity;
 use crate::session::{AskedId, Timestamp};
 
@@ -19,10 +19,12 @@ const PAUSE_MAX: u64 = 500;
 /// The longest wait for a lock with `lockOnTimeout = wait`.
 const WAIT_MAX: u64 = 60_000;
 
-/// How often copies that are being written are read again.
-const LOOKS: u32 = 6;
-/// After how many milliseconds; each pause is twice the one before.
+/// Copies that are being written are read again after so many milliseconds; each pause is twice the one before.
 const LOOK_AGAIN: u64 = 2;
+/// The longest of these pauses.
+const LOOK_MAX: u64 = 128;
+/// For how long at most, beside the time that a node may take to answer who writes them.
+const LOOKS_MILLIS: u64 = 500;
 
 /// What the nodes have of a session.
 #[derive(Debug, Default)]
@@ -55,10 +57,15 @@ impl<W: World> Safe<W> {
         } else {
             (None, self.read(asked, primary, None).await)
         };
-        let reading = self.settled(asked, primary, reading).await;
-        let mut found = self.judge(asked, primary, reading).await;
+        let mut found = match self.settled(asked, primary, reading).await {
+            Ok(reading) => self.judge(asked, primary, reading).await,
+            Err(trouble) => Err(trouble),
+        };
         match (&mut found, lock) {
-            (Ok(Some(held)), lock) => held.seen.lock = lock,
+            (Ok(Some(held)), lock) => {
+                held.seen.is_fenced = lock.is_some() || self.is_fenced_without_lock(request);
+                held.seen.lock = lock;
+            }
             (_, Some(lock)) => self.release(asked, &lock).await,
             (_, None) => {}
         }
@@ -69,21 +76,36 @@ impl<W: World> Safe<W> {
     }
 
     /// Copies of which none was made from the other: somebody is writing them, and has no answer yet or the answer of one node. A
-    /// moment later one is made from the other, or they are alike.
-    async fn settled(&self, asked: &AskedId<'_>, primary: usize, mut reading: Reading) -> Reading {
-        for step in 0..LOOKS {
-            if !are_siblings(&reading.copies) {
+    /// moment later one is made from the other, or they are alike. If not, either may be the acknowledged one, and nobody can
+    /// say what the session is.
+    async fn settled(
+        &self,
+        asked: &AskedId<'_>,
+        primary: usize,
+        mut reading: Reading,
+    ) -> Result<Reading, Trouble> {
+        let settings = &self.nodes.settings;
+        let start = self.now();
+        let longest = u64::from(settings.operation_timeout) + LOOKS_MILLIS;
+        let mut pause = LOOK_AGAIN;
+        while are_in_doubt(&reading.copies, self.now()) {
+            if settings.locking_mode == LockingMode::None {
                 break;
             }
-            self.nodes.world.pause(LOOK_AGAIN << step).await;
+            if self.now().since(start) >= longest {
+                Self::count(&self.counters.conflicts);
+                return Err(Trouble::Contended);
+            }
+            self.nodes.world.pause(pause).await;
+            pause = (pause * 2).min(LOOK_MAX);
             reading = self.read(asked, primary, None).await;
         }
-        reading
+        Ok(reading)
     }
 
     /// A request joins one that holds the session on this server already: gets the lock if it needs it, and reads what others have
     /// stored meanwhile. The encoded attributes on which the session in this server is based, if it is to be brought from them to
-    /// [`Held::attributes`].
+    /// [`Held::stored_attributes`].
     pub async fn join(
         &self,
         held: &mut Held,
@@ -100,12 +122,14 @@ impl<W: World> Safe<W> {
         }
         let reading = if held.seen.lock.is_none() && self.has_to_lock(request) {
             let (lock, reading) = self.lock_and_read(&asked, primary).await?;
+            held.seen.is_fenced |= lock.is_some();
             held.seen.lock = lock;
             reading
         } else {
+            held.seen.is_fenced |= self.is_fenced_without_lock(request);
             self.read(&asked, primary, None).await
         };
-        let reading = self.settled(&asked, primary, reading).await;
+        let reading = self.settled(&asked, primary, reading).await?;
         if reading.copies.iter().any(|copy| copy.is_ended()) {
             return Err(Trouble::Ended);
         }
@@ -129,6 +153,11 @@ impl<W: World> Safe<W> {
         !self.is_read_only(request) && self.learned.locks(mode, request, Subject::Path)
     }
 
+    /// Whether a request for which `auto` learned that it only reads must not change what others change at the same time.
+    fn is_fenced_without_lock(&self, request: &RequestLine<'_>) -> bool {
+        self.nodes.settings.locking_mode == LockingMode::Auto && !self.has_to_lock(request)
+    }
+
     /// Tries to get the lock, and reads right behind it, until `lockTimeout` is over.
     async fn lock_and_read(
         &self,
@@ -138,7 +167,7 @@ impl<W: World> Safe<W> {
         let settings = &self.nodes.settings;
         let start = self.now();
         let token = self.token();
-        let mut pause = PAUSE_MIN;
+        let (mut pause, mut failures) = (PAUSE_MIN, 0);
         loop {
             let Some(node) = self.homes(primary).first().copied() else {
                 return Ok((None, Reading::default()));
@@ -152,7 +181,15 @@ impl<W: World> Safe<W> {
                     return Ok((Some(lock), reading));
                 }
                 // The lock is on the next node then, or nowhere.
-                Some(Answer::Failed) => {}
+                Some(Answer::Failed) => {
+                    if self.now().since(start) >= u64::from(settings.lock_timeout) {
+                        return Err(self.unavailable());
+                    }
+                    if failures > 0 {
+                        self.nodes.world.pause(PAUSE_MIN).await;
+                    }
+                    failures += 1;
+                }
                 _ if reading.copies.iter().any(Copy::is_ended) => return Ok((None, reading)),
                 _ => {
                     if pause == PAUSE_MIN {
@@ -282,10 +319,8 @@ impl<W: World> Safe<W> {
         let is = |found: Found| copies.iter().any(|copy| copy.is(&found));
         let confirmed = |asked: &AskedId<'_>| asked.confirmed().ok();
         if copies.iter().any(Copy::is_ended) {
-            if !copies.iter().all(|copy| copy.is_ended())
-                && let Some(id) = confirmed(asked)
-            {
-                self.ended.add(id);
+            if let Some(id) = confirmed(asked) {
+                self.spread_end(id, &copies);
             }
             return Ok(None);
         }

@@ -4,7 +4,7 @@
 use super::Safe;
 use crate::manager::msm::expiry;
 use crate::manager::msm::key::Kind;
-use crate::manager::msm::protocol::{Answer, Verb, World};
+use crate::manager::msm::protocol::{Answer, Held, Verb, World};
 
 /// How often a lock that changes under the hands is tried to be freed or renewed.
 const TRIES: usize = 3;
@@ -27,6 +27,13 @@ impl<W: World> Safe<W> {
     pub(super) fn token(&self) -> Vec<u8> {
         let half = || self.nodes.world.random(usize::MAX);
         format!("{:016x}{:016x}", half(), half()).into_bytes()
+    }
+
+    /// The session as this server has it is of no use any more, see [`Trouble::Overtaken`](super::Trouble::Overtaken).
+    pub async fn abandon(&self, held: &mut Held) {
+        if let Some(lock) = held.seen.lock.take() {
+            self.release(held.id, &lock).await;
+        }
     }
 
     /// Frees a lock if it is still ours.

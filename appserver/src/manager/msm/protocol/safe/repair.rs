@@ -1,6 +1,6 @@
 //! What the background does: asks the nodes whether they are there, and makes copies alike that were seen to differ.
 
-use super::copy::{Found, are_siblings, is_young, newest};
+use super::copy::{Found, are_in_doubt, newest};
 use super::health::State;
 use super::{Safe, join};
 use crate::manager::msm::expiry;
@@ -77,13 +77,13 @@ impl<W: World> Safe<W> {
             return false;
         }
         if copies.iter().any(|copy| copy.is_ended()) {
-            return self.mark(id, 0).await;
+            return !self.are_moving(copies, id) && self.mark(id, 0).await;
         }
-        let Some((record, at)) = newest(copies) else {
+        let Some((record, _)) = newest(copies) else {
             return true;
         };
         // Their writers are about to find out and put them together; the older one may be acknowledged, and the newer one not.
-        if are_siblings(copies) && is_young(at, self.now()) {
+        if are_in_doubt(copies, self.now()) {
             return false;
         }
         let Ok(read) = Record::decode(record) else {

@@ -2,28 +2,21 @@
 //! is read, merged with the request's own changes, and stored again, one copy after the other, so that of several that try
 //! one gets through.
 
-use super::copy::{Copy, Found, base_version, is_sibling, is_young, newest, version};
-use super::merge::{Ours, merge, overlap};
+use super::copy::{Copy, Found, newest, version};
+use super::merge::Ours;
 use super::{Change, Safe, Trouble, join};
 use crate::manager::msm::expiry;
 use crate::manager::msm::pattern::RequestLine;
 use crate::manager::msm::protocol::held::{Held, Outcome};
 use crate::manager::msm::protocol::{Answer, Verb, World};
 use crate::manager::msm::record::Record;
-use crate::manager::msm::settings::LockingMode;
 use crate::session::{AskedId, Timestamp};
 
 /// How often a request tries to store what others change at the same time.
 pub(super) const TRIES_MAX: u64 = 12;
 
-/// In so many of the tries it waits for the writer of a copy beside ours; after that its writer must have died.
-const SIBLING_TRIES: u64 = TRIES_MAX / 2;
-
 /// The longest pause between two tries is so many milliseconds times their number.
 const PAUSE_STEP: usize = 4;
-
-/// Copies of a session that is in use are prolonged once in such a part of its interval.
-const SHARE: u64 = 5;
 
 /// What became of one copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +107,7 @@ impl<W: World> Safe<W> {
             self.read_missing(held, primary, &homes).await;
             let copies = &held.seen.copies;
             if copies.iter().any(|copy| copy.is_ended()) {
-                self.spread_end(held);
+                self.spread_end(held.id, copies);
                 return Err(Trouble::Ended);
             }
             // Gone from everywhere: msm's log out leaves no mark. A sticky session is in this server all the same.
@@ -122,7 +115,7 @@ impl<W: World> Safe<W> {
             if gone && !base.is_empty() && !sticky {
                 return Err(Trouble::Ended);
             }
-            if attempt < SIBLING_TRIES && self.has_sibling(held, &base, &written) {
+            if self.has_sibling(held, &base, &written) {
                 held.seen.copies.clear();
                 self.breathe(attempt).await;
                 continue;
@@ -132,7 +125,7 @@ impl<W: World> Safe<W> {
             let at = Timestamp(self.now().0.max(newest.max(last).max(version(&base)) + 1));
             let (body, from) = match self.body(held, &base, &written, ours) {
                 // What reached one node must not stay there as the newest, over what others were told is stored.
-                Err(Trouble::Contended) if !written.is_empty() => {
+                Err(Trouble::Overtaken) if !written.is_empty() => {
                     refused = true;
                     ours = Ours {
                         attributes: attributes_of(&base),
@@ -171,7 +164,7 @@ impl<W: World> Safe<W> {
             }
             if refused {
                 held.seen.foreign = foreign;
-                return Err(Trouble::Contended);
+                return Err(Trouble::Overtaken);
             }
             held.seen.base = held.seen.foreign.then(|| attributes_of(&base).to_vec());
             held.stored = record;
@@ -181,68 +174,11 @@ impl<W: World> Safe<W> {
         Err(Trouble::Contended)
     }
 
-    /// Whether a copy was not made from what we read, nor that from it: its writer is about to find out, and merges both. Whoever
-    /// wrote over it meanwhile would lose what it may have acknowledged on the only node that it reached.
-    fn has_sibling(&self, held: &Held, base: &[u8], written: &[Vec<u8>]) -> bool {
-        let settings = &self.nodes.settings;
-        if settings.sticky || settings.locking_mode == LockingMode::None {
-            return false;
-        }
-        let records = held.seen.copies.iter().filter_map(Copy::record);
-        let mut others = records.filter(|(record, _)| !written.iter().any(|ours| ours == record));
-        others.any(|(record, at)| at <= version(base) && is_sibling(record, at, base))
-    }
-
     /// Between two tries.
-    async fn breathe(&self, attempt: u64) {
+    pub(super) async fn breathe(&self, attempt: u64) {
         let longest = PAUSE_STEP * (attempt as usize + 1);
         let world = &self.nodes.world;
         world.pause(world.random(longest) as u64).await;
-    }
-
-    /// The attributes to be stored, ours with what others stored since `base` was read, and the version that they are made from.
-    pub(super) fn body(
-        &self,
-        held: &mut Held,
-        base: &[u8],
-        written: &[Vec<u8>],
-        ours: Ours<'_>,
-    ) -> Result<(Vec<u8>, u64), Trouble> {
-        let known = version(base);
-        if self.nodes.settings.locking_mode == LockingMode::None {
-            return Ok((ours.attributes.to_vec(), known));
-        }
-        let records = held.seen.copies.iter().filter_map(Copy::record);
-        // What was made from an older one than ours is of somebody who is about to find out, and tries again. What we wrote
-        // ourselves comes first: it has only what others had before.
-        let is_ours = |record: &[u8]| written.iter().any(|written| written == record);
-        let mut theirs: Vec<(bool, u64, &[u8])> = records
-            .filter(|(record, version)| *version > known && base_version(record) >= known)
-            .map(|(record, version)| (!is_ours(record), version, record))
-            .collect();
-        theirs.sort_unstable();
-        theirs.dedup();
-        if theirs.is_empty() && !held.seen.foreign {
-            return Ok((ours.attributes.to_vec(), known));
-        }
-        let from = theirs.iter().map(|(_, version, _)| *version);
-        let from = from.fold(known, u64::max);
-        if !theirs.is_empty() {
-            Self::count(&self.counters.merges);
-        }
-        let others = theirs.iter().filter(|(others, ..)| *others);
-        let others: Vec<&[u8]> = others.map(|(.., record)| attributes_of(record)).collect();
-        let theirs: Vec<&[u8]> = theirs
-            .iter()
-            .map(|(_, _, record)| attributes_of(record))
-            .collect();
-        if held.seen.lock.is_some() && overlap(attributes_of(base), &others, ours) {
-            return Err(Trouble::Contended);
-        }
-        let merged = merge(attributes_of(base), &theirs, ours);
-        held.seen.foreign = true;
-        let merged = merged.map_err(|error| Trouble::Form(error.to_string()))?;
-        Ok((merged, from))
     }
 
     /// Reads the copies on those of the nodes where they are not known.
@@ -362,93 +298,6 @@ impl<W: World> Safe<W> {
         });
         join(each.collect()).await;
     }
-
-    /// Nothing changed: both copies get the times of this request, and, once in a part of the interval, a longer life. A copy that
-    /// is missing or old is made again.
-    async fn keep_alive(&self, held: &mut Held, primary: usize) -> Result<Outcome, Trouble> {
-        let now = self.now();
-        if self.nodes.settings.sticky {
-            return self.keep_sticky(held, primary, now).await;
-        }
-        let due = is_due(held, now);
-        let homes = self.homes(primary);
-        let mut complete = self.is_complete(primary, &homes);
-        if complete && !due && is_recent(held, now) && has_all(held, &homes) {
-            held.seen.copies.clear();
-            return Ok(Outcome::Skipped);
-        }
-        let each = homes.iter().map(|node| {
-            let (kind, _) = Self::kinds(*node, primary);
-            let copy = held.seen.copies.iter().find(|copy| copy.node == *node);
-            let current = copy.and_then(Copy::record);
-            let current = current.is_some_and(|(record, _)| record == held.stored);
-            let exptime = self.exptime(held.validity.interval, now);
-            let is_beside =
-                |(record, at)| is_sibling(record, at, &held.stored) && is_young(at, now);
-            let beside = copy.and_then(Copy::record).is_some_and(is_beside);
-            complete &= !beside;
-            let verb = match copy {
-                Some(_) if beside => None,
-                Some(copy) if !current => copy.found.replaced_by(exptime, &held.stored),
-                _ => due.then_some(Verb::Touch(exptime)),
-            };
-            let repairs = !matches!(verb, None | Some(Verb::Touch(_)));
-            let mut commands: Vec<_> = verb
-                .into_iter()
-                .map(|v| self.command(v, kind, held.id))
-                .collect();
-            commands.extend(self.validity(held, *node, primary, now));
-            async move { (repairs, self.ask(*node, commands).await) }
-        });
-        for (repairs, answers) in join(each.collect()).await {
-            complete &= !answers.contains(&Answer::Failed);
-            if repairs && answers.first() == Some(&Answer::Done) {
-                Self::count(&self.counters.repaired);
-            }
-        }
-        let unknown = |copy: &Copy| copy.is(&Found::Unknown);
-        if !complete || held.seen.copies.iter().any(unknown) {
-            self.dirty.add(held.id);
-        }
-        held.seen.copies.clear();
-        Ok(Outcome::Skipped)
-    }
-
-    async fn keep_sticky(
-        &self,
-        held: &mut Held,
-        primary: usize,
-        now: Timestamp,
-    ) -> Result<Outcome, Trouble> {
-        let share = u64::try_from(held.validity.interval).unwrap_or(0) * 1000 / SHARE;
-        if share == 0 || now.since(held.seen.touched) < share {
-            return Ok(Outcome::Skipped);
-        }
-        let (kind, _) = Self::kinds(primary, primary);
-        let touch = Verb::Touch(self.exptime(held.validity.interval, now));
-        let touch = self.command(touch, kind, held.id);
-        let answer = match self.homes(primary).is_empty() {
-            true => None,
-            false => self.ask(primary, vec![touch]).await.pop(),
-        };
-        match answer {
-            Some(Answer::Done) => {
-                held.seen.touched = now;
-                Ok(Outcome::Skipped)
-            }
-            Some(Answer::Miss) => {
-                Self::count(&self.counters.repaired);
-                held.seen.copies.clear();
-                let attributes = held.attributes().to_vec();
-                let ours = Ours {
-                    attributes: &attributes,
-                    changed: &[],
-                };
-                self.save(held, primary, ours).await
-            }
-            _ => Ok(Outcome::Failed),
-        }
-    }
 }
 
 /// The version that a record is made from as a time; a new session's is made from nothing.
@@ -459,41 +308,6 @@ pub(super) fn before(version: u64, at: Timestamp) -> Timestamp {
     }
 }
 
-/// Whether a part of the interval is over since the session was stored that was not over when it was used before.
-fn is_due(held: &Held, now: Timestamp) -> bool {
-    let share = u64::try_from(held.validity.interval).unwrap_or(0) * 1000 / SHARE;
-    let stored = Timestamp(version(&held.stored));
-    let part = |at: Timestamp| at.since(stored).checked_div(share);
-    part(now) > part(held.seen.accessed)
-}
-
-/// Whether the stored times of use are exact enough already, see [`grain`].
-fn is_recent(held: &Held, now: Timestamp) -> bool {
-    now.since(held.seen.accessed) < grain(held.validity.interval)
-}
-
-/// Whether each of these nodes has the session as it is.
-fn has_all(held: &Held, homes: &[usize]) -> bool {
-    let current = |copy: &Copy| {
-        let record = copy.record();
-        record.is_some_and(|(record, _)| record == held.stored)
-    };
-    let copies = &held.seen.copies;
-    copies.iter().all(current)
-        && homes
-            .iter()
-            .all(|node| copies.iter().any(|copy| copy.node == *node))
-}
-
-/// How exact the stored times of use are, in milliseconds: to a second, or to a sixtieth of an interval of less than a minute. A
-/// request that changes nothing and comes within that time of the one before stores nothing.
-pub(super) fn grain(interval: i32) -> u64 {
-    match u64::try_from(interval) {
-        Ok(seconds) if seconds > 0 => (seconds * 1000 / 60).min(1000),
-        _ => 1000,
-    }
-}
-
-fn attributes_of(record: &[u8]) -> &[u8] {
+pub(super) fn attributes_of(record: &[u8]) -> &[u8] {
     Record::decode(record).map_or(&[][..], |record| record.attributes)
 }

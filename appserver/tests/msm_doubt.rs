@@ -1,0 +1,182 @@
+//! Who may store and read a session whose lock was lost, or whose copies were written beside each other: nothing acknowledged is
+//! overwritten, and whoever cannot know is refused.
+
+#[allow(dead_code, reason = "the nodes are what is needed")]
+#[path = "support/world.rs"]
+mod world;
+
+use std::time::Duration;
+
+use appserver::manager::msm::pattern::RequestLine;
+use appserver::manager::msm::prefix::KeyPrefix;
+use appserver::manager::msm::protocol::World as _;
+use appserver::manager::msm::settings::{LockingMode, MsmSettings};
+use appserver::manager::{Manager, ManagerError};
+use appserver::session::{AskedId, Session};
+use appserver::{MsmConfig, MsmManager};
+use world::{Mood, Shared};
+
+const PAGE: RequestLine<'static> = RequestLine {
+    method: "GET",
+    path: "/jsp/page",
+    query: None,
+    context: "/jsp",
+};
+
+/// A server of the two nodes.
+struct Server {
+    manager: MsmManager<Shared>,
+    world: Shared,
+}
+
+impl Server {
+    fn new(world: &Shared, locking_mode: LockingMode) -> Self {
+        let settings = MsmSettings {
+            memcached_nodes: "n1:host:1,n2:host:2".parse().expect("nodes"),
+            locking_mode,
+            ..MsmSettings::default()
+        };
+        let config = MsmConfig {
+            prefix: KeyPrefix::default(),
+            settings,
+            context: "/jsp".into(),
+            route: String::new(),
+            max_inactive: 1800,
+            max_active: 0,
+            sweep_interval: Duration::from_secs(60),
+        };
+        Self {
+            manager: MsmManager::new(config, world.clone()).expect("valid"),
+            world: world.clone(),
+        }
+    }
+
+    /// The id of a session whose own node is n1, with `a` in its list.
+    async fn made(&self) -> String {
+        loop {
+            let session = self.manager.create(self.world.now()).await.expect("room");
+            if session.id().suffix.node() == Some("n1") {
+                session.append("list", "a").expect("alive");
+                self.commit(&session).await.expect("both are well");
+                return session.id().to_string();
+            }
+        }
+    }
+
+    async fn find(&self, id: &str) -> Result<Session, ManagerError> {
+        let asked = AskedId::parse(id.as_bytes()).expect("an id");
+        let found = self.manager.find(&asked, &PAGE, self.world.now()).await;
+        Ok(found?.expect("it is there").session)
+    }
+
+    async fn commit(&self, session: &Session) -> Result<(), ManagerError> {
+        self.manager.commit(session, &PAGE, self.world.now()).await
+    }
+
+    /// A whole request.
+    async fn append(&self, id: &str, item: &str) -> Result<(), ManagerError> {
+        let session = self.find(id).await?;
+        session.append("list", item).expect("alive");
+        self.commit(&session).await
+    }
+}
+
+fn list(session: &Session) -> String {
+    let list = session.get("list");
+    list.map_or(String::new(), |list| list.to_string())
+}
+
+/// A node dies with the lock of a request, so that another server gets one too: of those who share the first nobody stores over
+/// what the other server acknowledged, neither the request itself nor one that joins it.
+#[tokio::test]
+async fn requests_that_share_a_lock_that_died_with_its_node_overwrite_nothing() {
+    for joins in [false, true] {
+        let world = Shared::new(2);
+        let [one, two] = [(); 2].map(|()| Server::new(&world, LockingMode::All));
+        let id = one.made().await;
+        let first = one.find(&id).await.expect("well");
+        let beside = one.find(&id).await.expect("they share the lock");
+        first.append("list", "lost").expect("alive");
+        world.mood(0, Mood::Refuses);
+        two.append(&id, "b").await.expect("n2 is well");
+        if joins {
+            let joined = one.find(&id).await;
+            assert_eq!(joined.err(), Some(ManagerError::Overtaken));
+        }
+        let stored = one.commit(&first).await;
+        assert_eq!(stored, Err(ManagerError::Overtaken), "joins: {joins}");
+        // What another request of this server does to the same session has the same fate; one that changed nothing has none.
+        if joins {
+            assert_eq!(one.commit(&beside).await, Ok(()));
+        } else {
+            beside.append("list", "lost too").expect("alive");
+            assert_eq!(one.commit(&beside).await, Err(ManagerError::Overtaken));
+        }
+        one.append(&id, "c").await.expect("n2 is well");
+        let seen = list(&two.find(&id).await.expect("n2 is well"));
+        assert!(seen.contains('b') && seen.contains('c'), "{seen}");
+        assert!(!seen.contains("lost"), "{seen}");
+    }
+}
+
+/// A log out of what was given up is not acknowledged, for the nodes still have it.
+#[tokio::test]
+async fn a_log_out_of_a_session_that_was_given_up_is_refused() {
+    let world = Shared::new(2);
+    let [one, two] = [(); 2].map(|()| Server::new(&world, LockingMode::All));
+    let id = one.made().await;
+    let first = one.find(&id).await.expect("well");
+    let beside = one.find(&id).await.expect("they share the lock");
+    first.append("list", "lost").expect("alive");
+    world.mood(0, Mood::Refuses);
+    two.append(&id, "b").await.expect("n2 is well");
+    assert_eq!(one.commit(&first).await, Err(ManagerError::Overtaken));
+    let removed = one.manager.remove(&beside).await;
+    assert_eq!(removed, Err(ManagerError::Overtaken));
+    let seen = list(&one.find(&id).await.expect("n2 is well"));
+    assert!(seen.contains('b'), "{seen}");
+}
+
+/// Two copies that were written beside each other: as long as the writer of one may still be at it, nobody may say that the newer
+/// one is the session, for the older may be the acknowledged one.
+#[tokio::test]
+async fn copies_in_doubt_are_read_by_nobody_until_their_writer_must_be_gone() {
+    for mode in [LockingMode::All, LockingMode::Merge] {
+        let world = Shared::new(2);
+        let [one, two] = [(); 2].map(|()| Server::new(&world, mode.clone()));
+        let id = one.made().await;
+        let copy = format!("bak:{id}");
+        let [own, other] = [(0, &id), (1, &copy)].map(|(node, key)| {
+            let value = world.value(node, key);
+            value.expect("stored")
+        });
+        assert_eq!(own, other);
+        // One server stores on n2 alone, then another on n1 alone what it made from the same record.
+        world.wait(10);
+        world.mood(0, Mood::Refuses);
+        one.append(&id, "b").await.expect("n2 is well");
+        let acknowledged = world.value(1, &copy).expect("stored");
+        world.mood(0, Mood::Well);
+        world.put(1, &copy, &other);
+        world.wait(10);
+        let late = two.find(&id).await.expect("both are well");
+        late.append("list", "c").expect("alive");
+        world.mood(1, Mood::Refuses);
+        two.commit(&late).await.expect("n1 is well");
+        world.mood(1, Mood::Well);
+        world.put(1, &copy, &acknowledged);
+
+        world.wait(10);
+        let three = Server::new(&world, mode.clone());
+        let started = world.now();
+        let found = three.find(&id).await;
+        assert_eq!(found.err(), Some(ManagerError::Busy), "{mode}");
+        let waited = world.now().since(started);
+        assert!((1500..2000).contains(&waited), "{mode}: {waited}");
+        assert_eq!(world.value(1, &copy), Some(acknowledged), "{mode}");
+        // A server that died between the two stores keeps nobody away for ever.
+        world.wait(10_000);
+        let seen = list(&three.find(&id).await.expect("the newer one"));
+        assert!(seen.contains('c'), "{mode}: {seen}");
+    }
+}
