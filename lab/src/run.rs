@@ -116,7 +116,11 @@ async fn run_all(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let mode = matches.get_one::<Mode>("mode").copied();
     let apps = apps(matches)?;
     let chosen = choose(&words, mode, site.as_ref())?;
-    let chosen = playable(chosen, &words, apps, site.is_some())?;
+    let chosen = match site {
+        // Somebody else's site has its own servers.
+        Some(_) => chosen,
+        None => playable(chosen, &words, apps)?,
+    };
     let store = store(matches)?;
     let seed = seed(matches);
     let dir = matches.get_one::<PathBuf>("dir");
@@ -236,30 +240,45 @@ fn choose(
     Ok(chosen.collect())
 }
 
-/// Those of the scenarios that can be played with these application servers; where none is left, why. Whoever names one sees
-/// what becomes of it, as long as its mode is possible at all. Somebody else's site has its own servers.
+/// Those of the scenarios that are played with these application servers; where none is left, why. Whoever names one sees
+/// what becomes of it, as long as that is possible at all; what has no sense with them is told and left out.
 fn playable(
     chosen: Vec<Box<dyn Scenario>>,
     words: &[&String],
     apps: Apps,
-    foreign: bool,
 ) -> Result<Vec<Box<dyn Scenario>>, Failure> {
     let named = |about: &About| words.iter().any(|word| **word == about.name);
-    let (playable, others): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|scenario| {
+    let mut playable = Vec::new();
+    let mut others = Vec::new();
+    for scenario in chosen {
         let about = scenario.about();
-        let possible = apps.can_be_in(about.mode).is_ok();
-        foreign || scenario.is_for(apps) || possible && named(&about)
-    });
-    let Some(other) = others.first().filter(|_| playable.is_empty()) else {
-        return Ok(playable);
-    };
-    let about = other.about();
-    apps.can_be_in(about.mode)?;
-    Err(Failure::Usage(format!(
-        "`{}` is not meant for these application servers: name it to play it all the same, or leave out --app-a, \
-         --app-b, APP_A and APP_B",
-        about.name
-    )))
+        let possible = apps
+            .can_be_in(about.mode)
+            .and_then(|()| match scenario.refusal(apps) {
+                Some(why) => Err(Failure::Usage(format!(
+                    "`{}` cannot be played with the real Tomcat: {why}",
+                    about.name
+                ))),
+                None => Ok(()),
+            });
+        match possible {
+            Ok(()) if scenario.is_for(apps) || named(&about) => playable.push(scenario),
+            Ok(()) => others.push(Failure::Usage(format!(
+                "`{}` is played only when it is named",
+                about.name
+            ))),
+            Err(why) => {
+                if scenario.refusal(apps).is_some() {
+                    note(&format!("lab: left out: {why}\n"));
+                }
+                others.push(why);
+            }
+        }
+    }
+    match others.into_iter().next() {
+        Some(why) if playable.is_empty() => Err(why),
+        _ => Ok(playable),
+    }
 }
 
 fn is_meant(about: &About, word: &str) -> bool {
@@ -269,7 +288,10 @@ fn is_meant(about: &About, word: &str) -> bool {
 /// Plays and judges one scenario.
 async fn one(scenario: &dyn Scenario, ground: &Ground, seed: u64, folder: &Path) -> Row {
     let began = Instant::now();
-    let about = scenario.about();
+    let about = match ground {
+        Ground::OwnStage { apps, .. } => scenario.about_with(*apps),
+        Ground::Foreign(_) => scenario.about(),
+    };
     let played = play(scenario, &about, ground, seed, &folder.join(&about.name)).await;
     let (finding, requests, anomalies) = match played {
         Err(why) => (Finding::unknown(why), 0, Counts::default()),

@@ -146,6 +146,18 @@ const GROUP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(228
 /// `channelSendOptions` of a stage: the response waits until the others have applied the change.
 const APPLIED: u8 = 6;
 
+impl Cluster {
+    /// `stateTransferTimeout`: how long a member waits at its start for the others' sessions.
+    pub fn wait_for_sessions(&mut self, seconds: u8) {
+        let wait = (
+            "cluster.manager",
+            "stateTransferTimeout",
+            seconds.to_string(),
+        );
+        self.more.push(wait);
+    }
+}
+
 impl Default for Cluster {
     fn default() -> Self {
         Self {
