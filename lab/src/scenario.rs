@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::Apps;
 use crate::check::anomaly::{Counts, Watch};
 use crate::client::{Browser, Site};
-use crate::history::{Change, History, Recorder, Request};
+use crate::history::{Ask, Change, History, Recorder, Request};
 use crate::mode::Mode;
 use crate::stage::Stage;
 use crate::tap::Link;
@@ -83,6 +83,20 @@ pub struct About {
     pub needs_stage: bool,
     /// Whether requests may remain without an answer, because nodes die while it plays.
     pub breaks_nodes: bool,
+}
+
+impl About {
+    /// The same where `loses`: a real Tomcat takes part in it, and its rules cannot keep what is claimed.
+    pub fn lost_by_tomcat(self, loses: bool, expected: &'static str) -> Self {
+        if !loses {
+            return self;
+        }
+        Self {
+            expected,
+            verdict: Verdict::Refuted,
+            ..self
+        }
+    }
 }
 
 /// What was seen and what follows from it.
@@ -233,6 +247,17 @@ impl Play {
         let node = node
             .ok_or_else(|| Failure::Failed(format!("there is no server {server} on this stage")))?;
         Ok(Site::of_stage(node.place.listen))
+    }
+
+    /// One browser asks for its session again and again.
+    pub async fn reload(&mut self, browser: &str) {
+        /// Enough to see a pattern.
+        const TIMES: usize = 12;
+        let from = self.address();
+        let mut browser = self.browser(browser, from);
+        for _ in 0..TIMES {
+            browser.ask(Ask::Session).await;
+        }
     }
 
     /// A browser whose requests are not part of the history; for waiting until something has happened.

@@ -123,14 +123,10 @@ impl Scenario for Chaos {
     }
 
     fn about_with(&self, apps: Apps) -> About {
-        if !apps.has_tomcat() {
-            return self.about();
-        }
-        About {
-            expected: "updates and sessions lost: what overlaps on two servers, one of them a Tomcat, is not merged (A1, A2)",
-            verdict: Verdict::Refuted,
-            ..self.about()
-        }
+        self.about().lost_by_tomcat(
+            apps.has_tomcat(),
+            "updates and sessions lost: what overlaps on two servers, one of them a Tomcat, is not merged (A1, A2)",
+        )
     }
 
     fn arrange(&self, topology: &mut Topology) {

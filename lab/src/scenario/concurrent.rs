@@ -148,18 +148,6 @@ async fn overlap(play: &mut Play, mode: Mode, second: &Ask) -> Result<Vec<Browse
     Ok(browsers)
 }
 
-/// What a Tomcat does with an ID that it has changed: a browser's other tab has it still.
-fn about_with(apps: Apps, ours: About, expected: &'static str) -> About {
-    if !apps.has_tomcat() {
-        return ours;
-    }
-    About {
-        expected,
-        verdict: Verdict::Refuted,
-        ..ours
-    }
-}
-
 /// Different attributes of one session are written at the same time.
 #[derive(Debug)]
 pub struct TwoWrites {
@@ -193,9 +181,9 @@ impl Scenario for TwoWrites {
     }
 
     fn about_with(&self, apps: Apps) -> About {
-        about_with(
-            apps,
-            self.about(),
+        // A browser\'s other tab has the old ID still.
+        self.about().lost_by_tomcat(
+            apps.has_tomcat(),
             "the ID was changed by the slow request, so a Tomcat begins a new session for the other one (A1), and what it writes is gone (A2)",
         )
     }
@@ -295,9 +283,9 @@ impl Scenario for LogoutMeanwhile {
     }
 
     fn about_with(&self, apps: Apps) -> About {
-        about_with(
-            apps,
-            self.about(),
+        // A browser\'s other tab has the old ID still.
+        self.about().lost_by_tomcat(
+            apps.has_tomcat(),
             "the ID was changed by the slow request, so a Tomcat has no session to end, and the session stays (A3)",
         )
     }
@@ -403,56 +391,4 @@ pub fn rows() -> Vec<Box<dyn Scenario>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::BROWSERS;
-    use crate::scenario::Verdict::{Confirmed, Refuted, Unknown};
-    use crate::scenario::tests::judged;
-
-    /// One line per browser, with its number in place of `%`.
-    fn each(lines: &str) -> String {
-        (0..BROWSERS)
-            .map(|number| lines.replace('%', &number.to_string()) + "\n")
-            .collect()
-    }
-
-    #[test]
-    fn of_two_writes_both_must_be_there() {
-        let before = each("b% A %\nb% slow@A %\nkeep t% %\nt% set@B %") + "== after\n";
-        let both = each("b% get@A % =new\nb% get@B % =new");
-        let one_gone = both.replacen("=new", "=old", 1);
-        let nothing = each("b% get@A % =new\nb% get@?");
-        for name in [
-            "two-writes-msm-all",
-            "two-writes-msm-stock",
-            "two-writes-msm_sticky",
-        ] {
-            judged(
-                name,
-                &[
-                    (Confirmed, &(before.clone() + &both)),
-                    (Refuted, &(before.clone() + &one_gone)),
-                    (Unknown, &(before.clone() + &nothing)),
-                    (Unknown, &both),
-                ],
-            );
-        }
-    }
-
-    #[test]
-    fn an_ended_session_must_stay_away() {
-        let before = "b A 1\nb slow@!\nkeep t 1\nt logout@B -\n== after\nkeep b 1\n";
-        let case = |after: &str| before.to_owned() + after;
-        for name in ["logout-meanwhile-msm-all", "logout-meanwhile-msm-stock"] {
-            judged(
-                name,
-                &[
-                    (Confirmed, &case("b get@A -\nkeep b 1\nb get@B -")),
-                    (Confirmed, &case("b get@A -\nkeep b 1\nb get@B 2")),
-                    (Refuted, &case("b get@A -\nkeep b 1\nb get@B 1 =new")),
-                    (Unknown, &case("b get@A -\nkeep b 1\nb get@?")),
-                    (Unknown, "b A 1\n== after\nb A 1"),
-                ],
-            );
-        }
-    }
-}
+mod tests;

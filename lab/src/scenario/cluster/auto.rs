@@ -2,13 +2,10 @@
 
 use super::Play;
 use crate::check::{random_part, session_ids};
-use crate::history::{Ask, History};
+use crate::history::History;
 use crate::mode::Mode;
 use crate::scenario::{About, Finding, Playing, Scenario, Verdict, many};
 use crate::topology::Topology;
-
-/// How often the browser asks, before and after.
-const REQUESTS: usize = 10;
 
 /// So long a member waits at its start for the sessions of the others.
 const WAIT_SECONDS: u8 = 1;
@@ -43,20 +40,13 @@ impl Scenario for Auto {
 
     fn play<'a>(&'a self, play: &'a mut Play) -> Playing<'a> {
         Box::pin(async move {
-            let from = play.address();
-            let mut browser = play.browser("before", from);
-            for _ in 0..REQUESTS {
-                browser.ask(Ask::Session).await;
-            }
+            play.reload("before").await;
             play.stage()?.lead_astray(false)?;
             for server in play.appservers()? {
                 play.restart(&server).await?;
             }
             play.recorder().mark(NAMED);
-            let mut browser = play.browser("after", from);
-            for _ in 0..REQUESTS {
-                browser.ask(Ask::Session).await;
-            }
+            play.reload("after").await;
             Ok(())
         })
     }

@@ -46,14 +46,10 @@ impl Scenario for Frozen {
     }
 
     fn about_with(&self, apps: Apps) -> About {
-        match apps.a {
-            App::Appserver => self.about(),
-            App::Tomcat => About {
-                expected: "each request waits five seconds for the member that hangs (A9)",
-                verdict: Verdict::Refuted,
-                ..self.about()
-            },
-        }
+        self.about().lost_by_tomcat(
+            apps.a == App::Tomcat,
+            "each request waits five seconds for the member that hangs (A9)",
+        )
     }
 
     fn play<'a>(&'a self, play: &'a mut Play) -> Playing<'a> {

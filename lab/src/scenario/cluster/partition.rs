@@ -71,14 +71,10 @@ impl Scenario for Partition {
     }
 
     fn about_with(&self, apps: Apps) -> About {
-        if !apps.has_tomcat() {
-            return self.about();
-        }
-        About {
-            expected: "each side keeps what was changed on it and never hears of the other's: a Tomcat compares nothing after a cut (A6)",
-            verdict: Verdict::Refuted,
-            ..self.about()
-        }
+        self.about().lost_by_tomcat(
+            apps.has_tomcat(),
+            "each side keeps what was changed on it and never hears of the other's: a Tomcat compares nothing after a cut (A6)",
+        )
     }
 
     fn arrange(&self, topology: &mut Topology) {
