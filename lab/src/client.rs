@@ -139,6 +139,11 @@ impl Browser {
         &self.name
     }
 
+    /// Where its requests go.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
     /// A second window: another connection, the same cookies as this browser has now.
     pub fn window(&self, name: impl Into<String>) -> Self {
         let mut window = Self::new(name, self.from, &self.site, &self.recorder);
@@ -148,7 +153,12 @@ impl Browser {
 
     /// A tab: another connection and the same jar, so that requests of one session can overlap.
     pub fn tab(&self, name: impl Into<String>) -> Self {
-        let mut tab = Self::new(name, self.from, &self.site, &self.recorder);
+        self.tab_at(name, &self.site)
+    }
+
+    /// The same, but its requests go to this site: cookies do not mind the port.
+    pub fn tab_at(&self, name: impl Into<String>, site: &Site) -> Self {
+        let mut tab = Self::new(name, self.from, site, &self.recorder);
         tab.jar = Arc::clone(&self.jar);
         tab
     }

@@ -1,14 +1,16 @@
 //! `lab run`: plays scenarios, each on a fresh stage or all on somebody else's site, and prints the verdicts.
 
+mod choice;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use program::Failure;
-use program::settings::nearest;
 use program::signals::Signals;
 
+use self::choice::{choose, playable};
 use crate::app::Apps;
 use crate::arguments::{
     app_arguments, apps, dir_argument, seed, seed_argument, site, site_arguments, store,
@@ -116,7 +118,11 @@ async fn run_all(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let mode = matches.get_one::<Mode>("mode").copied();
     let apps = apps(matches)?;
     let chosen = choose(&words, mode, site.as_ref())?;
-    let chosen = playable(chosen, &words, apps, site.is_some())?;
+    let chosen = match site {
+        // Somebody else's site has its own servers.
+        Some(_) => chosen,
+        None => playable(chosen, &words, apps)?,
+    };
     let store = store(matches)?;
     let seed = seed(matches);
     let dir = matches.get_one::<PathBuf>("dir");
@@ -206,70 +212,13 @@ fn write_result(folder: &Path, document: &Document<'_>) -> Result<(), Failure> {
         .map_err(|e| Failure::environment(format!("cannot write {}", path.display()), e))
 }
 
-/// The scenarios that the words name; with a mode, those of this mode.
-fn choose(
-    words: &[&String],
-    mode: Option<Mode>,
-    site: Option<&Site>,
-) -> Result<Vec<Box<dyn Scenario>>, Failure> {
-    let all = scenario::all();
-    for word in words {
-        if !all.iter().any(|scenario| is_meant(&scenario.about(), word)) {
-            let known: Vec<About> = all.iter().map(|scenario| scenario.about()).collect();
-            let hint = nearest(word, known.iter().map(|about| about.name.as_str()));
-            let hint = hint.map_or_else(String::new, |hint| format!("; did you mean `{hint}`?"));
-            return Err(Failure::Usage(format!(
-                "there is no scenario, claim or mode `{word}`{hint} (`lab list` shows them all)"
-            )));
-        }
-    }
-    if site.is_some() && mode.is_none() && words.is_empty() {
-        return Err(Failure::Usage(
-            "which mode is the site at --base-url in? Say --mode round_robin, ip_hash, session_sticky, msm, msm_sticky, cluster or backup".to_owned(),
-        ));
-    }
-    let chosen = all.into_iter().filter(|scenario| {
-        let about = scenario.about();
-        let named = words.is_empty() || words.iter().any(|word| is_meant(&about, word));
-        named && mode.is_none_or(|mode| about.mode == mode)
-    });
-    Ok(chosen.collect())
-}
-
-/// Those of the scenarios that can be played with these application servers; where none is left, why. Whoever names one sees
-/// what becomes of it, as long as its mode is possible at all. Somebody else's site has its own servers.
-fn playable(
-    chosen: Vec<Box<dyn Scenario>>,
-    words: &[&String],
-    apps: Apps,
-    foreign: bool,
-) -> Result<Vec<Box<dyn Scenario>>, Failure> {
-    let named = |about: &About| words.iter().any(|word| **word == about.name);
-    let (playable, others): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|scenario| {
-        let about = scenario.about();
-        let possible = apps.can_be_in(about.mode).is_ok();
-        foreign || scenario.is_for(apps) || possible && named(&about)
-    });
-    let Some(other) = others.first().filter(|_| playable.is_empty()) else {
-        return Ok(playable);
-    };
-    let about = other.about();
-    apps.can_be_in(about.mode)?;
-    Err(Failure::Usage(format!(
-        "`{}` is not meant for these application servers: name it to play it all the same, or leave out --app-a, \
-         --app-b, APP_A and APP_B",
-        about.name
-    )))
-}
-
-fn is_meant(about: &About, word: &str) -> bool {
-    about.name == word || about.claim.eq_ignore_ascii_case(word) || word.parse() == Ok(about.mode)
-}
-
 /// Plays and judges one scenario.
 async fn one(scenario: &dyn Scenario, ground: &Ground, seed: u64, folder: &Path) -> Row {
     let began = Instant::now();
-    let about = scenario.about();
+    let about = match ground {
+        Ground::OwnStage { apps, .. } => scenario.about_with(*apps),
+        Ground::Foreign(_) => scenario.about(),
+    };
     let played = play(scenario, &about, ground, seed, &folder.join(&about.name)).await;
     let (finding, requests, anomalies) = match played {
         Err(why) => (Finding::unknown(why), 0, Counts::default()),
@@ -356,86 +305,4 @@ async fn play(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::{choose, judge};
-    use crate::history::{Ask, Entry, History, Outcome, Request};
-    use crate::mode::Mode;
-    use crate::scenario::{self, Verdict};
-
-    fn names(words: &[&str], mode: Option<Mode>) -> Vec<String> {
-        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        let chosen = choose(&words.iter().collect::<Vec<_>>(), mode, None).expect("known");
-        chosen
-            .iter()
-            .map(|scenario| scenario.about().name)
-            .collect()
-    }
-
-    #[test]
-    fn scenarios_are_chosen_by_name_claim_and_mode() {
-        assert_eq!(names(&["alternates"], None), ["alternates"]);
-        assert_eq!(
-            names(&["c8"], None),
-            ["kill-node-ip_hash", "kill-node-session_sticky"]
-        );
-        assert_eq!(names(&["C8"], Some(Mode::IpHash)), ["kill-node-ip_hash"]);
-        assert_eq!(names(&["C1", "C2"], None), ["alternates", "alias"]);
-        assert!(names(&["ip-hash"], None).contains(&"ip_hash-keeps".to_owned()));
-        assert_eq!(names(&[], None).len(), scenario::all().len());
-        let word = "alternate".to_owned();
-        let error = choose(&[&word], None, None).err().expect("unknown");
-        assert!(
-            error.to_string().contains("did you mean `alternates`?"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn names_are_unique_and_the_articles_claims_are_there() {
-        let abouts: Vec<_> = scenario::all()
-            .iter()
-            .map(|scenario| scenario.about())
-            .collect();
-        let names: BTreeSet<&str> = abouts.iter().map(|about| about.name.as_str()).collect();
-        assert_eq!(names.len(), abouts.len());
-        for claim in [
-            "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C15", "C16", "C19",
-        ] {
-            assert!(
-                abouts.iter().any(|about| about.claim == claim),
-                "{claim} is played"
-            );
-        }
-    }
-
-    /// Nothing seen, or nothing certain: nobody may be confirmed or refuted.
-    #[test]
-    fn without_evidence_every_verdict_is_unknown() {
-        for scenario in scenario::all() {
-            let about = scenario.about();
-            let mut history = History::default();
-            for certain in [false, true] {
-                if certain {
-                    history.entries.push(Entry::Request(Box::new(Request {
-                        at_us: 0,
-                        latency_us: 1,
-                        who: "browser".into(),
-                        from: None,
-                        what: Ask::Session,
-                        sent_session: None,
-                        outcome: Outcome::Unknown("timeout".into()),
-                    })));
-                }
-                let finding = judge(scenario.as_ref(), &about, &history);
-                assert_eq!(
-                    finding.verdict,
-                    Verdict::Unknown,
-                    "{}: {finding:?}",
-                    about.name
-                );
-            }
-        }
-    }
-}
+mod tests;

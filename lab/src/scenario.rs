@@ -30,11 +30,11 @@ use serde::{Deserialize, Serialize};
 use crate::app::Apps;
 use crate::check::anomaly::{Counts, Watch};
 use crate::client::{Browser, Site};
-use crate::history::{Change, History, Recorder, Request};
+use crate::history::{Ask, Change, History, Recorder, Request};
 use crate::mode::Mode;
 use crate::stage::Stage;
 use crate::tap::Link;
-use crate::topology::Topology;
+use crate::topology::{Kind, Topology};
 
 /// What became of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +85,20 @@ pub struct About {
     pub breaks_nodes: bool,
 }
 
+impl About {
+    /// The same where `loses`: a real Tomcat takes part in it, and its rules cannot keep what is claimed.
+    pub fn lost_by_tomcat(self, loses: bool, expected: &'static str) -> Self {
+        if !loses {
+            return self;
+        }
+        Self {
+            expected,
+            verdict: Verdict::Refuted,
+            ..self
+        }
+    }
+}
+
 /// What was seen and what follows from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -117,13 +131,25 @@ pub type Playing<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
 
 /// One experiment.
 pub trait Scenario {
-    /// What it is about.
+    /// What it is about, with our servers.
     fn about(&self) -> About;
 
-    /// Whether it can be played with these application servers: they must have its mode.
+    /// What it is about with these: where real members take part, what they lose and ours keep is what is expected.
+    fn about_with(&self, _apps: Apps) -> About {
+        self.about()
+    }
+
+    /// Why it has no sense with these application servers although they have its mode; `None`: it has.
+    fn refusal(&self, _apps: Apps) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether it is played with these application servers unless somebody names it.
     fn is_for(&self, apps: Apps) -> bool {
         let mode = self.about().mode;
-        apps.can_be_in(mode).is_ok() && (mode.is_built() || !apps.has_ours())
+        apps.can_be_in(mode).is_ok()
+            && (mode.is_built() || !apps.has_ours())
+            && self.refusal(apps).is_none()
     }
 
     /// Changes the topology of its stage before anything starts: a behaviour to compare with, taps, other settings.
@@ -211,19 +237,27 @@ impl Play {
         from: IpAddr,
         server: &str,
     ) -> Result<Browser, Failure> {
-        let node = self
-            .stage()?
-            .topology()
-            .node(server)
-            .map(|node| node.place.listen);
-        let listen = node
+        let site = self.site_of(server)?;
+        Ok(Browser::new(name, Some(from), &site, &self.recorder))
+    }
+
+    /// Where this server answers without the proxy.
+    pub fn site_of(&mut self, server: &str) -> Result<Site, Failure> {
+        let node = self.stage()?.topology().node(server);
+        let node = node
             .ok_or_else(|| Failure::Failed(format!("there is no server {server} on this stage")))?;
-        Ok(Browser::new(
-            name,
-            Some(from),
-            &Site::of_stage(listen),
-            &self.recorder,
-        ))
+        Ok(Site::of_stage(node.place.listen))
+    }
+
+    /// One browser asks for its session again and again.
+    pub async fn reload(&mut self, browser: &str) {
+        /// Enough to see a pattern.
+        const TIMES: usize = 12;
+        let from = self.address();
+        let mut browser = self.browser(browser, from);
+        for _ in 0..TIMES {
+            browser.ask(Ask::Session).await;
+        }
     }
 
     /// A browser whose requests are not part of the history; for waiting until something has happened.
@@ -265,6 +299,12 @@ impl Play {
             .appservers()
             .map(|node| node.name.clone())
             .collect())
+    }
+
+    /// What a node of the stage is.
+    pub fn kind_of(&mut self, node: &str) -> Result<Kind, Failure> {
+        let kind = self.stage()?.topology().node(node).map(|node| node.kind);
+        kind.ok_or_else(|| Failure::Failed(format!("there is no node {node} on this stage")))
     }
 
     /// SIGKILL to a node, recorded.

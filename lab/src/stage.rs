@@ -2,6 +2,7 @@
 
 pub mod folder;
 pub mod holder;
+pub mod members;
 pub mod relay;
 pub mod scribe;
 
@@ -178,15 +179,25 @@ impl Stage {
 
     /// Starts a node that has ended, at its old place, or one that is new, and waits until it answers.
     pub async fn start_again(&mut self, name: &str) -> Result<(), Failure> {
-        let node = self
-            .topology
-            .node(name)
-            .cloned()
-            .ok_or_else(|| Failure::Failed(format!("there is no node {name} on this stage")))?;
-        let child = self.launch(&node).await?;
-        let known = self.children.insert(node.name.clone(), child).is_some();
-        let what = if known { What::Restarted } else { What::Up };
-        self.announce(&node, what).await
+        let what = self.launch_again(name).await?;
+        self.wait_until_up(name, what).await
+    }
+
+    /// The same without waiting, so that several can start at one moment; says what is to be told when it answers.
+    pub async fn launch_again(&mut self, name: &str) -> Result<fn(u32) -> What, Failure> {
+        let child = self.launch(&self.known(name)?).await?;
+        let known = self.children.insert(name.to_owned(), child).is_some();
+        Ok(if known { What::Restarted } else { What::Up })
+    }
+
+    /// Waits until a node that was launched answers.
+    pub async fn wait_until_up(&self, name: &str, what: fn(u32) -> What) -> Result<(), Failure> {
+        self.announce(&self.known(name)?, what).await
+    }
+
+    fn known(&self, name: &str) -> Result<Node, Failure> {
+        let node = self.topology.node(name).cloned();
+        node.ok_or_else(|| Failure::Failed(format!("there is no node {name} on this stage")))
     }
 
     /// Starts one more application server and lets the proxy read its file again. Says the new node's name.
@@ -214,7 +225,7 @@ impl Stage {
         })?;
         tap.set(link);
         if let Some(relay) = &self.relay {
-            relay.pass((server, node), link == Link::Whole);
+            relay.pass((server, node), link.is_open());
         }
         Ok(())
     }

@@ -42,7 +42,8 @@ pub enum Link {
 }
 
 impl Link {
-    fn is_open(self) -> bool {
+    /// Whether bytes pass.
+    pub fn is_open(self) -> bool {
         matches!(self, Self::Whole | Self::Slow(_))
     }
 }
@@ -201,15 +202,19 @@ async fn pump(
         if read == 0 {
             return Ok(());
         }
-        let state = match link
-            .wait_for(|link| !matches!(link, Link::Silent | Link::Refused))
+        let Ok(state) = link
+            .wait_for(|link| link.is_open())
             .await
-        {
-            Ok(state) => *state,
-            Err(_) => return Ok(()),
+            .map(|state| *state)
+        else {
+            return Ok(());
         };
         if let Link::Slow(delay) = state {
             tokio::time::sleep(delay).await;
+            // What was on its way when the link was cut has not arrived.
+            if link.wait_for(|link| link.is_open()).await.is_err() {
+                return Ok(());
+            }
         }
         hear(&buffer[..read]);
         to.write_all(&buffer[..read]).await?;

@@ -3,9 +3,10 @@
 //! A node's [`Kind`] decides its program and the words of its file; to put another box in a node's place (a real
 //! memcached, a real Tomcat) is to add a kind.
 
+mod settings;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt::Write;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use serde::Serialize;
 use crate::app::Apps;
 use crate::mode::Mode;
 use crate::store::Store;
-use crate::tomcat::{self, Manager, Tables, Tomcat};
+use crate::tomcat;
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -145,6 +146,18 @@ const GROUP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(228
 
 /// `channelSendOptions` of a stage: the response waits until the others have applied the change.
 const APPLIED: u8 = 6;
+
+impl Cluster {
+    /// `stateTransferTimeout`: how long a member waits at its start for the others' sessions.
+    pub fn wait_for_sessions(&mut self, seconds: u8) {
+        let wait = (
+            "cluster.manager",
+            "stateTransferTimeout",
+            seconds.to_string(),
+        );
+        self.more.push(wait);
+    }
+}
 
 impl Default for Cluster {
     fn default() -> Self {
@@ -287,66 +300,6 @@ impl Topology {
         self.nodes.iter().filter(is_store)
     }
 
-    /// The store nodes as this application server is told of them: `n1:127.0.0.1:11211,n2:127.0.0.1:11212`.
-    fn stores_for(&self, server: &Node) -> String {
-        let named = self.stores().map(|node| {
-            let link = (server.name.clone(), node.name.clone());
-            let address = self.links.get(&link).unwrap_or(&node.place.listen);
-            format!("{}:{address}", node.name)
-        });
-        named.collect::<Vec<_>>().join(",")
-    }
-
-    /// The settings file of a node; `None` for one that has everything on its command line.
-    pub fn file(&self, node: &Node) -> Option<String> {
-        let Place { listen, admin, .. } = node.place;
-        let mut file = format!(
-            "# {} as the lab started it.\nadmin = \"{admin}\"\nlog = \"{}\"\n",
-            node.name, self.log
-        );
-        // The proxy can listen on many addresses.
-        let _ = match node.kind {
-            Kind::Proxy => writeln!(file, "listen = [\"{listen}\"]"),
-            Kind::Appserver | Kind::Sessiond => writeln!(file, "listen = \"{listen}\""),
-            Kind::Memcached | Kind::Tomcat => return None,
-        };
-        match node.kind {
-            Kind::Proxy => self.proxy_settings(&mut file),
-            Kind::Appserver => self.appserver_settings(node, &mut file),
-            Kind::Sessiond => {
-                let _ = writeln!(file, "node_id = \"{}\"", node.name);
-            }
-            Kind::Memcached | Kind::Tomcat => return None,
-        }
-        Some(file)
-    }
-
-    fn proxy_settings(&self, file: &mut String) {
-        let peers = self.appservers().zip(1..).map(|(node, number)| {
-            format!(
-                "\"{} id={} route=WEB{number}\"",
-                node.place.listen, node.name
-            )
-        });
-        let peers: Vec<String> = peers.collect();
-        // One worker, for round robin is kept per worker: with two, two requests in a row may reach the same server,
-        // and "A and B alternate" would only be true on average.
-        let _ = write!(
-            file,
-            "mode = \"{}\"\nworker_processes = 1\nupstream = [{}]\n",
-            self.mode,
-            peers.join(", ")
-        );
-        let access_log = if self.access_log { "stdout" } else { "off" };
-        let _ = writeln!(file, "access_log = \"{access_log}\"");
-        // What browsers ask for by themselves takes no turn: A and B alternate from the first page on.
-        let _ = writeln!(file, "no_favicon = true");
-        // A server that was down is tried again soon, or everybody would wait for nginx's 10 seconds.
-        let _ = writeln!(file, "fail_timeout = \"1s\"");
-        // The key outlives the proxy's process, and with it what binds browsers to servers.
-        let _ = write!(file, "[sticky]\nkey = \"{}\"\n", self.sticky_key);
-    }
-
     /// Where a member's heartbeats go: with taps each has a group of its own, and whoever holds the taps tells the others.
     pub fn group_of(&self, node: &Node) -> SocketAddr {
         let number = self
@@ -363,80 +316,6 @@ impl Topology {
                     .max(1024),
             ),
             false => group,
-        }
-    }
-
-    fn route(&self, node: &Node) -> String {
-        let number = self.appservers().position(|n| n.name == node.name);
-        format!("WEB{}", number.unwrap_or_default() + 1)
-    }
-
-    /// What a node that is the real Tomcat is made of; `None` for others.
-    pub fn tomcat(&self, node: &Node) -> Option<Tomcat> {
-        let manager = match self.mode {
-            Mode::Cluster => Manager::Delta,
-            Mode::Backup => Manager::Backup,
-            _ => Manager::Standard,
-        };
-        (node.kind == Kind::Tomcat).then(|| Tomcat {
-            name: node.name.clone(),
-            jvm_route: self.route(node),
-            listen: node.place.listen,
-            manager,
-            cluster: self.cluster_of(node),
-        })
-    }
-
-    /// `[cluster]` and its tables for this server, under Tomcat's names.
-    fn cluster_of(&self, node: &Node) -> Tables {
-        let (group, receiver) = (self.group_of(node), node.place.receiver);
-        let quoted = |text: &dyn std::fmt::Display| format!("\"{text}\"");
-        let mut tables = Tables::new();
-        let mut set = |table, attribute, value: String| {
-            tables.entry(table).or_default().insert(attribute, value);
-        };
-        let options = self.cluster.send_options;
-        set("cluster", "channelSendOptions", options.to_string());
-        if let Some(key) = &self.cluster.key {
-            set("cluster", "encryptionKey", quoted(key));
-        }
-        set("cluster.membership", "address", quoted(&group.ip()));
-        set("cluster.membership", "port", group.port().to_string());
-        set("cluster.membership", "bind", quoted(&Ipv4Addr::LOCALHOST));
-        set("cluster.receiver", "address", quoted(&receiver.ip()));
-        set("cluster.receiver", "port", receiver.port().to_string());
-        set("cluster.receiver", "autoBind", "1".to_owned());
-        for (table, attribute, value) in &self.cluster.more {
-            set(table, attribute, value.clone());
-        }
-        tables
-    }
-
-    fn appserver_settings(&self, node: &Node, file: &mut String) {
-        let _ = write!(
-            file,
-            "node_id = \"{}\"\njvm_route = \"{}\"\nmode = \"{}\"\n",
-            node.name,
-            self.route(node),
-            self.mode
-        );
-        if self.mode.replicates() {
-            for (table, attributes) in self.cluster_of(node) {
-                let _ = writeln!(file, "[{table}]");
-                for (attribute, value) in attributes {
-                    let _ = writeln!(file, "{attribute} = {value}");
-                }
-            }
-        }
-        if self.mode.stores() {
-            let _ = writeln!(
-                file,
-                "[msm]\nmemcachedNodes = \"{}\"",
-                self.stores_for(node)
-            );
-            for (attribute, value) in &self.msm {
-                let _ = writeln!(file, "{attribute} = {value}");
-            }
         }
     }
 }
@@ -471,82 +350,4 @@ fn free_places(count: usize) -> io::Result<Vec<Place>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Apps, Kind, Place, Topology};
-    use crate::mode::Mode;
-    use crate::store::Store;
-
-    #[test]
-    fn the_real_memcached_has_its_place_on_its_command_line() {
-        let topology =
-            Topology::on_free_ports(Mode::RoundRobin, Some(Store::Memcached), Apps::default());
-        let topology = topology.expect("free ports");
-        let n2 = topology.node("n2").expect("asked for");
-        assert_eq!(topology.file(n2), None);
-        let place = Place::loopback(11222, 0, 0);
-        let (program, arguments) = n2.kind.command("lab".as_ref(), "n2.toml".as_ref(), place);
-        assert_eq!(program.as_os_str(), "memcached");
-        let arguments = arguments.join(" ".as_ref());
-        let arguments = arguments.to_string_lossy();
-        assert!(
-            arguments.starts_with("-l 127.0.0.1 -p 11222 "),
-            "{arguments}"
-        );
-    }
-
-    /// Each file is what its program accepts; a setting that is renamed there is found here.
-    #[test]
-    fn every_node_accepts_its_file() {
-        for mode in Mode::ALL.into_iter().filter(|mode| mode.is_built()) {
-            let stores = Some(Store::Sessiond);
-            let mut topology =
-                Topology::on_free_ports(mode, stores, Apps::default()).expect("free ports");
-            assert_eq!(topology.add_appserver().expect("a free port"), "TomcatC");
-            for node in &topology.nodes {
-                let file = topology.file(node).expect("ours have files");
-                let accepted = match node.kind {
-                    Kind::Proxy => toml::from_str::<proxy::config::Config>(&file).map(drop),
-                    Kind::Appserver => toml::from_str::<appserver::config::Config>(&file).map(drop),
-                    Kind::Sessiond => toml::from_str::<sessiond::config::Config>(&file).map(drop),
-                    Kind::Memcached | Kind::Tomcat => panic!("nobody asked for it"),
-                };
-                assert_eq!(accepted, Ok(()), "{mode} {}:\n{file}", node.name);
-            }
-        }
-    }
-
-    #[test]
-    fn the_servers_of_a_mode_with_stores_know_them() {
-        for mode in [Mode::Msm, Mode::MsmSticky] {
-            let topology =
-                Topology::on_free_ports(mode, None, Apps::default()).expect("free ports");
-            let server = topology.node("TomcatB").expect("there");
-            let file = topology.file(server).expect("it has a file");
-            let config: appserver::Config = toml::from_str(&file).expect("a configuration");
-            config.check().expect("valid");
-            let nodes = config.msm.memcached_nodes;
-            let n2 = topology.node("n2").expect("the mode needs it");
-            let port = nodes.all()[nodes.find("n2").expect("told")].port;
-            assert_eq!(port, n2.place.listen.port());
-        }
-    }
-
-    #[test]
-    fn a_new_server_stands_before_the_proxy_with_its_own_route() {
-        let mut topology =
-            Topology::on_free_ports(Mode::IpHash, None, Apps::default()).expect("free ports");
-        topology.add_appserver().expect("a free port");
-        let names: Vec<&str> = topology
-            .nodes
-            .iter()
-            .map(|node| node.name.as_str())
-            .collect();
-        assert_eq!(names, ["TomcatA", "TomcatB", "TomcatC", "proxy"]);
-        let third = topology.file(topology.node("TomcatC").expect("added"));
-        let third = third.expect("it has a file");
-        assert!(third.contains("jvm_route = \"WEB3\""), "{third}");
-        let front = topology.file(topology.proxy().expect("there"));
-        let front = front.expect("it has a file");
-        assert!(front.contains("id=TomcatC route=WEB3"), "{front}");
-    }
-}
+mod tests;

@@ -4,139 +4,21 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::path::Path;
 
 use lab::app::{App, Apps};
-use lab::mode::Mode;
-use lab::stage::{self, Stage};
 use lab::topology::Topology;
 use serde_json::{Value, json};
-use support::tomcat::{ask, is_here, set_cookie};
-use support::{LAB, wait_for};
+use support::pair::{BOTH_REAL, Pair, User};
+use support::tomcat::is_here;
 
 const MIXED: Apps = Apps {
     a: App::Appserver,
     b: App::Tomcat,
 };
 
-const BOTH_REAL: Apps = Apps {
-    a: App::Tomcat,
-    b: App::Tomcat,
-};
-
-/// Two servers in a cluster and a proxy.
-struct Pair {
-    stage: Stage,
-    _events: tokio::sync::mpsc::Receiver<stage::Event>,
-    servers: [SocketAddr; 2],
-    names: [String; 2],
-}
-
-impl Pair {
-    /// Starts it and waits until a session of one is known to the other, both ways.
-    async fn start(apps: Apps, folder: &Path) -> Self {
-        let setting = stage::Setting {
-            lab: LAB.into(),
-            folder: folder.to_owned(),
-            recorder: None,
-        };
-        let both_real = !apps.has_ours();
-        let arrange = |topology: &mut Topology| {
-            if both_real {
-                // A real one that has died does not answer, and who starts meanwhile waits so long for its sessions.
-                let wait = ("cluster.manager", "stateTransferTimeout", "2".to_owned());
-                topology.cluster.more.push(wait);
-            }
-        };
-        let started = Stage::on_free_ports(Mode::Cluster, None, apps, setting, arrange).await;
-        let (stage, events) = started.unwrap_or_else(|e| panic!("{e}"));
-        let nodes: Vec<_> = stage.topology().appservers().cloned().collect();
-        let pair = Self {
-            servers: [nodes[0].place.listen, nodes[1].place.listen],
-            names: [nodes[0].name.clone(), nodes[1].name.clone()],
-            stage,
-            _events: events,
-        };
-        pair.wait_until_joined();
-        pair
-    }
-
-    fn wait_until_joined(&self) {
-        for (here, there) in [(0, 1), (1, 0)] {
-            wait_for("the servers know each other", || {
-                let mut user = User::default();
-                user.set(self.servers[here], "probe", "yes");
-                user.get(self.servers[there], "probe") == json!("yes")
-            });
-        }
-    }
-
-    async fn kill(&self, server: usize) {
-        let killed = self.stage.kill(&self.names[server]).await;
-        killed.unwrap_or_else(|e| panic!("{e}"));
-    }
-
-    async fn start_again(&mut self, server: usize) {
-        let started = self.stage.start_again(&self.names[server]).await;
-        started.unwrap_or_else(|e| panic!("{e}"));
-    }
-}
-
-/// Somebody with a session cookie.
-#[derive(Default, Clone)]
-struct User {
-    id: String,
-}
-
-impl User {
-    /// Asks for a page of the contract and takes the cookie that comes.
-    fn call(&mut self, server: SocketAddr, call: &str) -> Value {
-        let (status, head, body) = ask(server, "GET", &format!("/jsp/api/{call}"), &self.id);
-        assert_eq!(status, 200, "{call}: {body}");
-        if let Some(id) = set_cookie(&head) {
-            self.id = id;
-        }
-        let answer: Value = serde_json::from_str(&body).unwrap_or_else(|e| panic!("{e}: {body}"));
-        if let Some(id) = answer["session"]["id"].as_str() {
-            assert_eq!(id, self.id, "{call}: {body}");
-        }
-        answer
-    }
-
-    fn get(&mut self, server: SocketAddr, name: &str) -> Value {
-        self.call(server, &format!("get?name={name}"))["value"].take()
-    }
-
-    fn set(&mut self, server: SocketAddr, name: &str, value: &str) {
-        let answer = self.call(server, &format!("set?name={name}&value={value}"));
-        assert_eq!(answer["value"], json!(value));
-    }
-
-    fn append(&mut self, server: SocketAddr, value: &str) -> Value {
-        self.call(server, &format!("append?name=list&value={value}"))["value"].take()
-    }
-
-    fn count(&mut self, server: SocketAddr) -> Value {
-        self.call(server, "count")["value"].take()
-    }
-
-    /// `setAttribute(name, null)`.
-    fn remove(&mut self, server: SocketAddr, name: &str) {
-        let (status, head, body) = ask(server, "GET", &format!("/jsp/set?name={name}"), &self.id);
-        assert_eq!(status, 200, "{body}");
-        if let Some(id) = set_cookie(&head) {
-            self.id = id;
-        }
-    }
-
-    fn random(&self) -> &str {
-        &self.id[..32]
-    }
-
-    /// Whether the server has a session of this ID, asked without taking a cookie.
-    fn is_known(&self, server: SocketAddr) -> bool {
-        self.clone().call(server, "get?name=any")["session"].is_object()
-    }
+/// A real one that has died does not answer, and who starts meanwhile waits for its sessions: not for long.
+fn quick_to_give_up(topology: &mut Topology) {
+    topology.cluster.wait_for_sessions(2);
 }
 
 /// Attributes set, changed and removed on either side are so on the other, with their types.
@@ -217,7 +99,7 @@ async fn go_on_with_each_others_sessions(apps: Apps) {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let pair = Pair::start(apps, folder.path()).await;
+    let pair = Pair::start(apps, folder.path(), quick_to_give_up).await;
     let [a, b] = pair.servers;
     for (here, there) in [(a, b), (b, a)] {
         attributes(here, there);
@@ -257,7 +139,7 @@ async fn survive_each_other(apps: Apps) {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut pair = Pair::start(apps, folder.path()).await;
+    let mut pair = Pair::start(apps, folder.path(), quick_to_give_up).await;
     let servers = pair.servers;
     let mut users = shoppers(servers);
     let mut visit = 1;

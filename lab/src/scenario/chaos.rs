@@ -15,7 +15,7 @@ use crate::check::parallel::{self, TAB};
 use crate::client::Browser;
 use crate::history::{Ask, Change, Entry, History, Outcome};
 use crate::mode::Mode;
-use crate::topology::Topology;
+use crate::topology::{Kind, Topology};
 use crate::wait;
 
 /// Browsers with a session each.
@@ -115,8 +115,14 @@ impl Scenario for Chaos {
     }
 
     fn is_for(&self, apps: Apps) -> bool {
-        // Real members lose here what ours keep: whoever wants to see it names the scenario.
-        !apps.has_tomcat() && self.mode.is_built()
+        apps.can_be_in(self.mode).is_ok() && (self.mode.is_built() || !apps.has_ours())
+    }
+
+    fn about_with(&self, apps: Apps) -> About {
+        self.about().lost_by_tomcat(
+            apps.has_tomcat(),
+            "updates and sessions lost: what overlaps on two servers, one of them a Tomcat, is not merged (A1, A2)",
+        )
     }
 
     fn arrange(&self, topology: &mut Topology) {
@@ -213,7 +219,11 @@ async fn believed_in(play: &mut Play) -> Result<(), Failure> {
     const AT_MOST: Duration = Duration::from_secs(40);
     let servers: Vec<SocketAddr> = {
         let topology = play.stage()?.topology();
-        topology.appservers().map(|node| node.place.admin).collect()
+        // A real Tomcat tells nobody what it believes.
+        let ours = topology
+            .appservers()
+            .filter(|node| node.kind == Kind::Appserver);
+        ours.map(|node| node.place.admin).collect()
     };
     let all = wait::until(Duration::from_millis(50), AT_MOST, async || {
         for admin in &servers {

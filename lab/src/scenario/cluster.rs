@@ -12,11 +12,8 @@ use std::collections::BTreeSet;
 use super::survives::{Fault, Survives};
 use super::{About, Finding, Play, Playing, Scenario, Verdict, many, of, sequence};
 use crate::check::{alternation, random_part};
-use crate::history::{Ask, History, Request};
+use crate::history::{History, Request};
 use crate::mode::Mode;
-
-/// How often the browser of C9 asks.
-const REQUESTS: usize = 12;
 
 /// The modes that replicate.
 const MODES: [Mode; 2] = [Mode::Cluster, Mode::Backup];
@@ -79,11 +76,7 @@ impl Scenario for Flips {
 
     fn play<'a>(&'a self, play: &'a mut Play) -> Playing<'a> {
         Box::pin(async move {
-            let from = play.address();
-            let mut browser = play.browser("browser", from);
-            for _ in 0..REQUESTS {
-                browser.ask(Ask::Session).await;
-            }
+            play.reload("browser").await;
             Ok(())
         })
     }

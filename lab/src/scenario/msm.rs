@@ -13,12 +13,9 @@ use std::time::Duration;
 use super::survives::{Fault, Survives};
 use super::{About, Finding, Play, Playing, Scenario, Verdict, many, of, sequence};
 use crate::check::{alternation, session_ids};
-use crate::history::{Ask, History, Request};
+use crate::history::{History, Request};
 use crate::mode::Mode;
 use crate::topology::Topology;
-
-/// How often the browser of C16 asks.
-const REQUESTS: usize = 12;
 
 /// An application server believes for one second that a store node is as it was; whoever asks for a session in that
 /// second may lose it, as with memcached-session-manager.
@@ -118,11 +115,7 @@ impl Scenario for SharedId {
 
     fn play<'a>(&'a self, play: &'a mut Play) -> Playing<'a> {
         Box::pin(async move {
-            let from = play.address();
-            let mut browser = play.browser("browser", from);
-            for _ in 0..REQUESTS {
-                browser.ask(Ask::Session).await;
-            }
+            play.reload("browser").await;
             Ok(())
         })
     }

@@ -2,11 +2,8 @@
 
 use super::{About, Finding, Play, Playing, Scenario, Verdict, of, sequence};
 use crate::check::{alternation, session_ids};
-use crate::history::{Ask, History, Request};
+use crate::history::{History, Request};
 use crate::mode::Mode;
-
-/// How often the page is asked for.
-const REQUESTS: usize = 12;
 
 /// One browser reloads.
 #[derive(Debug)]
@@ -28,11 +25,7 @@ impl Scenario for Alternates {
 
     fn play<'a>(&'a self, play: &'a mut Play) -> Playing<'a> {
         Box::pin(async move {
-            let from = play.address();
-            let mut browser = play.browser("browser", from);
-            for _ in 0..REQUESTS {
-                browser.ask(Ask::Session).await;
-            }
+            play.reload("browser").await;
             Ok(())
         })
     }

@@ -5,6 +5,7 @@
 )]
 
 pub(crate) mod foreign;
+pub(crate) mod pair;
 pub(crate) mod tomcat;
 
 use std::ffi::OsStr;

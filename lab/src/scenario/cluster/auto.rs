@@ -1,15 +1,14 @@
 //! C12: receivers that announce 127.0.0.1, as `address="auto"` may make them do.
 
 use super::Play;
-use crate::app::Apps;
 use crate::check::{random_part, session_ids};
-use crate::history::{Ask, History};
+use crate::history::History;
 use crate::mode::Mode;
 use crate::scenario::{About, Finding, Playing, Scenario, Verdict, many};
 use crate::topology::Topology;
 
-/// How often the browser asks, before and after.
-const REQUESTS: usize = 10;
+/// So long a member waits at its start for the sessions of the others.
+const WAIT_SECONDS: u8 = 1;
 
 /// The mark at which the addresses are named.
 const NAMED: &str = "named";
@@ -32,32 +31,22 @@ impl Scenario for Auto {
         }
     }
 
-    fn is_for(&self, apps: Apps) -> bool {
-        // A real member waits for its own answer at the start, a minute for each application.
-        !apps.has_tomcat() && self.about().mode.is_built()
-    }
-
     fn arrange(&self, topology: &mut Topology) {
         topology.tapped = true;
         topology.cluster.astray = true;
+        // A real member waits for its own answer at the start, a minute for each application.
+        topology.cluster.wait_for_sessions(WAIT_SECONDS);
     }
 
     fn play<'a>(&'a self, play: &'a mut Play) -> Playing<'a> {
         Box::pin(async move {
-            let from = play.address();
-            let mut browser = play.browser("before", from);
-            for _ in 0..REQUESTS {
-                browser.ask(Ask::Session).await;
-            }
+            play.reload("before").await;
             play.stage()?.lead_astray(false)?;
             for server in play.appservers()? {
                 play.restart(&server).await?;
             }
             play.recorder().mark(NAMED);
-            let mut browser = play.browser("after", from);
-            for _ in 0..REQUESTS {
-                browser.ask(Ask::Session).await;
-            }
+            play.reload("after").await;
             Ok(())
         })
     }

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use super::Play;
-use crate::app::Apps;
+use crate::app::{App, Apps};
 use crate::history::{Ask, History, Request};
 use crate::mode::Mode;
 use crate::scenario::{About, Finding, Playing, Scenario, Verdict, of};
+use crate::topology::Kind;
 
 /// Browsers with a session each.
 const BROWSERS: usize = 10;
+
+/// The same where each is held up for seconds.
+const BROWSERS_OF_TOMCAT: usize = 3;
 
 /// A request that takes longer was made to wait.
 const STALL_US: u64 = 1_000_000;
@@ -41,9 +45,11 @@ impl Scenario for Frozen {
         }
     }
 
-    fn is_for(&self, apps: Apps) -> bool {
-        // Real members lose here what ours keep: whoever wants to see it names the scenario.
-        !apps.has_tomcat() && self.mode.is_built()
+    fn about_with(&self, apps: Apps) -> About {
+        self.about().lost_by_tomcat(
+            apps.a == App::Tomcat,
+            "each request waits five seconds for the member that hangs (A9)",
+        )
     }
 
     fn play<'a>(&'a self, play: &'a mut Play) -> Playing<'a> {
@@ -52,8 +58,13 @@ impl Scenario for Frozen {
             let (Some(alive), Some(hanging)) = (servers.first(), servers.get(1)) else {
                 return Ok(());
             };
+            // A real Tomcat lets each of them wait.
+            let count = match play.kind_of(alive)? {
+                Kind::Tomcat => BROWSERS_OF_TOMCAT,
+                _ => BROWSERS,
+            };
             let mut browsers = Vec::new();
-            for number in 0..BROWSERS {
+            for number in 0..count {
                 let from = play.address();
                 let mut browser = play.browser_at(format!("browser-{number}"), from, alive)?;
                 browser.be_patient(PATIENCE);

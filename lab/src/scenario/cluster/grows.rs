@@ -109,8 +109,11 @@ impl Scenario for Grows {
         }
     }
 
-    fn is_for(&self, apps: Apps) -> bool {
-        !apps.has_tomcat() && self.mode.is_built()
+    fn refusal(&self, apps: Apps) -> Option<&'static str> {
+        // Eight Java machines would say more of Java than of sessions.
+        apps.has_tomcat().then_some(
+            "it counts copies and bytes in the status of each of up to eight servers, which a real Tomcat has not got",
+        )
     }
 
     fn play<'a>(&'a self, play: &'a mut Play) -> Playing<'a> {

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use program::Failure;
 
 use super::Play;
-use crate::app::Apps;
 use crate::heartbeat;
 use crate::history::{Ask, History};
 use crate::mode::Mode;
@@ -48,11 +47,6 @@ impl Scenario for Heartbeats {
         }
     }
 
-    fn is_for(&self, apps: Apps) -> bool {
-        // It asks the survivor's status.
-        !apps.has_tomcat() && self.about().mode.is_built()
-    }
-
     fn arrange(&self, topology: &mut Topology) {
         topology.tapped = true;
     }
@@ -82,29 +76,20 @@ impl Scenario for Heartbeats {
             let (Some(survivor), Some(victim)) = (servers.first(), servers.get(1)) else {
                 return Ok(());
             };
-            let admin = play
-                .stage()?
-                .topology()
-                .node(survivor)
-                .map(|node| node.place.admin);
-            let Some(admin) = admin else {
-                return Ok(());
-            };
             // Killed, its connections would tell: silence is a network that is cut.
             let stage = play.stage()?;
             stage.set_link(survivor, victim, Link::Silent)?;
             stage.set_link(victim, survivor, Link::Silent)?;
             let killed = Instant::now();
-            let gone =
-                wait::until(
-                    Duration::from_millis(50),
-                    DROP_AT_MOST,
-                    async || match wait::json(admin, "/status").await {
-                        Ok(status) if members(&status) == Some(0) => wait::Now::Yes,
-                        Ok(_) => wait::Now::NotYet("it is still a member".to_owned()),
-                        Err(why) => wait::Now::NotYet(why),
-                    },
-                );
+            let gone = wait::until(
+                Duration::from_millis(50),
+                DROP_AT_MOST,
+                async || match stage.members(survivor).await {
+                    Ok(0) => wait::Now::Yes,
+                    Ok(_) => wait::Now::NotYet("it is still a member".to_owned()),
+                    Err(why) => wait::Now::NotYet(why),
+                },
+            );
             if gone.await.is_ok() {
                 play.recorder()
                     .figure("ms until dropped", killed.elapsed().as_secs_f64() * 1000.0);
@@ -171,18 +156,4 @@ async fn listen(group: SocketAddr) -> std::io::Result<BTreeMap<[u8; 16], Vec<Ins
         }
     }
     Ok(heard)
-}
-
-/// How many other members a server knows of, wherever its status tells it.
-pub(super) fn members(status: &serde_json::Value) -> Option<usize> {
-    match status {
-        serde_json::Value::Object(fields) => {
-            match fields.get("members").and_then(serde_json::Value::as_array) {
-                Some(members) => Some(members.len()),
-                None => fields.values().find_map(members),
-            }
-        }
-        serde_json::Value::Array(items) => items.iter().find_map(members),
-        _ => None,
-    }
 }

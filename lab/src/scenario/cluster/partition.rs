@@ -9,7 +9,8 @@ use crate::history::{Ask, History, Request, Value};
 use crate::mode::Mode;
 use crate::scenario::{About, Finding, Playing, Scenario, Verdict, of};
 use crate::tap::Link;
-use crate::topology::Topology;
+use crate::topology::{Kind, Topology};
+use crate::wait;
 
 /// Browsers with a session each.
 const BROWSERS: usize = 6;
@@ -17,8 +18,11 @@ const BROWSERS: usize = 6;
 /// Longer than a silent member is kept.
 const APART: Duration = Duration::from_secs(5);
 
-/// After healing the members must have found each other and compared within this.
+/// After healing the members must have found each other within this, and then ours must have compared within the same time again.
 const TOGETHER_AT_MOST: Duration = Duration::from_secs(20);
+
+/// A real Tomcat gets less: it compares nothing, and ours are done in a moment.
+const TOGETHER_WITH_TOMCAT: Duration = Duration::from_secs(4);
 
 /// How often somebody looks whether they have.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -66,9 +70,11 @@ impl Scenario for Partition {
         }
     }
 
-    fn is_for(&self, apps: Apps) -> bool {
-        // Real members lose here what ours keep: whoever wants to see it names the scenario.
-        !apps.has_tomcat() && self.mode.is_built()
+    fn about_with(&self, apps: Apps) -> About {
+        self.about().lost_by_tomcat(
+            apps.has_tomcat(),
+            "each side keeps what was changed on it and never hears of the other's: a Tomcat compares nothing after a cut (A6)",
+        )
     }
 
     fn arrange(&self, topology: &mut Topology) {
@@ -95,12 +101,30 @@ impl Scenario for Partition {
             set_both(play, a, b, Link::Silent)?;
             tokio::time::sleep(APART).await;
             for (here, there) in &mut pairs {
+                // As the other server told it: a Tomcat does not know an ID any more that has its own route and was changed.
+                here.keep_session(&there.session().unwrap_or_default());
                 here.ask(set("here")).await;
                 there.ask(set("there")).await;
             }
             set_both(play, a, b, Link::Whole)?;
+            let mut at_most = TOGETHER_AT_MOST;
+            for server in [a, b] {
+                let stage = play.stage()?;
+                let found = wait::until(LOOK_EVERY, TOGETHER_AT_MOST, async || {
+                    match stage.members(server).await {
+                        Ok(1..) => wait::Now::Yes,
+                        Ok(0) => wait::Now::NotYet("it knows nobody".to_owned()),
+                        Err(why) => wait::Now::NotYet(why),
+                    }
+                });
+                // Those that do not find each other have not compared either: that is judged.
+                let _ = found.await;
+                if play.kind_of(server)? == Kind::Tomcat {
+                    at_most = TOGETHER_WITH_TOMCAT;
+                }
+            }
             let mut waited = Duration::ZERO;
-            while waited < TOGETHER_AT_MOST && !all_have(&mut pairs).await {
+            while waited < at_most && !all_have(&mut pairs).await {
                 tokio::time::sleep(LOOK_EVERY).await;
                 waited += LOOK_EVERY;
             }
