@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use super::attributes;
 use super::exchange::Exchange;
-use super::in_use::{InUse, Live, Locked, Place};
+use super::in_use::{InUse, Live, Locked, Place, lock};
 use super::prefix::KeyPrefix;
 use super::protocol::safe::Change;
 use super::protocol::safe::dirty::Dirty;
@@ -192,7 +192,7 @@ impl<W: World + 'static> Manager for MsmManager<W> {
     ) -> Result<Option<Found>, ManagerError> {
         let inner = &*self.0;
         let place = inner.in_use.place(asked.key);
-        let mut locked = Arc::clone(&place).lock_owned().await;
+        let mut locked = lock(&place).await;
         let found = inner.find(&mut locked, asked, request, now).await;
         if !matches!(found, Ok(Some(_))) {
             let keep = inner.keeps();
@@ -268,7 +268,7 @@ impl<W: World + 'static> Manager for MsmManager<W> {
         };
         let mut removed = Ok(());
         if let Some(mut live) = locked.take() {
-            removed = inner.exchange.remove(&mut live.held).await;
+            removed = Box::pin(inner.exchange.remove(&mut live.held)).await;
             inner.invalidated.fetch_add(1, Ordering::Relaxed);
         }
         let keep = inner.keeps();
@@ -367,7 +367,7 @@ impl<W: World + 'static> Inner<W> {
         // Whoever gave a request up may have left a session that the nodes know better.
         let is_shared = |live: &Live| self.keeps() || live.kept.references() > 1;
         if (**place).as_ref().is_some_and(is_shared) {
-            return self.share(place, asked, request, now).await;
+            return Box::pin(self.share(place, asked, request, now)).await;
         }
         **place = None;
         let held = self.exchange.find(asked, request, self.keeps()).await?;
@@ -550,7 +550,7 @@ impl<W: World + 'static> Inner<W> {
     async fn store_unsaved(&self) {
         for id in self.unsaved.take(UNSAVED_MAX) {
             let place = self.in_use.place(id.key);
-            let mut locked = Arc::clone(&place).lock_owned().await;
+            let mut locked = lock(&place).await;
             if let Some(live) = locked.as_mut()
                 && !live.kept.facts().is_new
             {

@@ -48,7 +48,7 @@ impl<W: World> Safe<W> {
         if change.last
             && let Some(lock) = held.seen.lock.take()
         {
-            self.release(held.id, &lock).await;
+            Box::pin(self.release(held.id, &lock)).await;
         }
         ended
     }
@@ -62,13 +62,22 @@ impl<W: World> Safe<W> {
         if self.is_read_only(request) {
             return Ok(Outcome::Skipped);
         }
-        let mut names = std::mem::take(&mut held.seen.unsaved);
-        names.retain(|name| !change.names.contains(name));
-        names.extend_from_slice(change.names);
         let changed = held.is_changed_to(change.attributes) || held.has_new_interval();
         let mode = &self.nodes.settings.locking_mode;
         self.learned.learn(mode, request, changed);
-        let Some(primary) = self.nodes.node_of(held.id.suffix.node()) else {
+        let primary = self.nodes.node_of(held.id.suffix.node());
+        if let (Some(primary), false) = (primary, changed) {
+            held.seen.unsaved.clear();
+            if self.is_alive(held, primary) {
+                held.seen.copies.clear();
+                return Ok(Outcome::Skipped);
+            }
+            return Box::pin(self.keep_alive(held, primary)).await;
+        }
+        let mut names = std::mem::take(&mut held.seen.unsaved);
+        names.retain(|name| !change.names.contains(name));
+        names.extend_from_slice(change.names);
+        let Some(primary) = primary else {
             held.seen.unsaved = names;
             held.unsaved = change
                 .attributes
@@ -76,15 +85,12 @@ impl<W: World> Safe<W> {
                 .or(held.unsaved.take());
             return Ok(Outcome::Failed);
         };
-        if !changed {
-            return self.keep_alive(held, primary).await;
-        }
         let attributes = change.attributes.unwrap_or(held.attributes()).to_vec();
         let ours = Ours {
             attributes: &attributes,
             changed: &names,
         };
-        let saved = self.save(held, primary, ours).await;
+        let saved = Box::pin(self.save(held, primary, ours)).await;
         if matches!(saved, Ok(Outcome::Stored)) {
             held.unsaved = None;
             held.moved = false;
@@ -363,6 +369,17 @@ impl<W: World> Safe<W> {
         join(each.collect()).await;
     }
 
+    /// Whether nothing that changed nothing has to be told to the nodes, as with most requests.
+    fn is_alive(&self, held: &Held, primary: usize) -> bool {
+        let now = self.now();
+        let homes = self.homes(primary);
+        !self.nodes.settings.sticky
+            && is_recent(held, now)
+            && !is_due(held, now)
+            && self.is_complete(primary, &homes)
+            && has_all(held, &homes)
+    }
+
     /// Nothing changed: both copies get the times of this request, and, once in a part of the interval, a longer life. A copy that
     /// is missing or old is made again.
     async fn keep_alive(&self, held: &mut Held, primary: usize) -> Result<Outcome, Trouble> {
@@ -373,10 +390,6 @@ impl<W: World> Safe<W> {
         let due = is_due(held, now);
         let homes = self.homes(primary);
         let mut complete = self.is_complete(primary, &homes);
-        if complete && !due && is_recent(held, now) && has_all(held, &homes) {
-            held.seen.copies.clear();
-            return Ok(Outcome::Skipped);
-        }
         let each = homes.iter().map(|node| {
             let (kind, _) = Self::kinds(*node, primary);
             let copy = held.seen.copies.iter().find(|copy| copy.node == *node);
