@@ -127,6 +127,16 @@ fn after_key(key: &str, input: &[u8]) -> Option<usize> {
     (rest.first() == Some(&b' ')).then_some(VALUE.len() + key.len() + 1)
 }
 
+/// A number in decimal digits.
+fn number(digits: &[u8]) -> Option<u64> {
+    let add = |sum: u64, digit: &u8| match digit {
+        b'0'..=b'9' => sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
+        _ => None,
+    };
+    let number = digits.iter().try_fold(0, add);
+    number.filter(|_| !digits.is_empty())
+}
+
 /// The value whose line was read, and how many bytes follow that line. The line's numbers begin at `known`; 0: it is of another key.
 fn value(
     known: usize,
@@ -139,21 +149,17 @@ fn value(
     if known == 0 {
         return Err(Broken::of(line));
     }
-    let text = std::str::from_utf8(&line[known..]).map_err(|_| Broken::of(line))?;
-    let mut words = text.split(' ');
-    let (flags, len) = (words.next(), words.next());
-    let flags: Option<u32> = flags.and_then(|flags| flags.parse().ok());
-    let len: Option<usize> = len.and_then(|len| len.parse().ok());
-    let unique: Option<u64> = words.next().and_then(|unique| unique.parse().ok());
+    let mut words = line[known..].split(|byte| *byte == b' ').map(number);
+    let (flags, len) = (words.next().flatten(), words.next().flatten());
+    let unique = words.next().flatten();
     if unique.is_some() != with_unique {
         return Err(Broken::of(line));
     }
-    let (Some(flags), Some(len)) = (flags, len) else {
+    let flags = flags.and_then(|flags| u32::try_from(flags).ok());
+    let len = len.and_then(|len| usize::try_from(len).ok());
+    let (Some(flags), Some(len)) = (flags, len.filter(|len| *len <= VALUE_MAX)) else {
         return Err(Broken::of(line));
     };
-    if len > VALUE_MAX {
-        return Err(Broken::of(line));
-    }
     let Some(value) = rest.get(..len + END.len()) else {
         return Ok(None);
     };

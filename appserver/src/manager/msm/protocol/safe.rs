@@ -39,6 +39,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use self::copy::Copy;
 use self::dirty::Dirty;
 use self::health::{Health, State};
+use self::save::{has_all, is_due, is_recent};
 use super::absent::Absent;
 use super::held::Held;
 use super::locks::Learned;
@@ -245,6 +246,17 @@ impl<W: World> Safe<W> {
         ring.take(copies)
     }
 
+    /// Whether the nodes need not hear of a request that changed nothing, as with most of those.
+    fn is_alive(&self, held: &Held, primary: usize) -> bool {
+        let now = self.now();
+        let homes = self.homes(primary);
+        !self.nodes.settings.sticky
+            && is_recent(held, now)
+            && !is_due(held, now)
+            && self.is_complete(primary, &homes)
+            && has_all(held, &homes)
+    }
+
     /// What the session and its validity record are called on a node.
     fn kinds(node: usize, primary: usize) -> (Kind, Kind) {
         match node == primary {
@@ -273,7 +285,7 @@ impl<W: World> Safe<W> {
     async fn ask_each(
         &self,
         mut asks: impl Iterator<Item = (usize, Vec<Command>)>,
-    ) -> Vec<Vec<Answer>> {
+    ) -> [Vec<Answer>; 2] {
         match (asks.next(), asks.next()) {
             (Some(first), Some(second)) => {
                 let nodes = [first.0, second.0];
@@ -282,10 +294,10 @@ impl<W: World> Safe<W> {
                 for (node, answers) in nodes.into_iter().zip(&answers) {
                     self.heard(node, answers);
                 }
-                answers.into()
+                answers
             }
-            (Some((node, commands)), None) => vec![self.ask(node, commands).await],
-            (None, _) => Vec::new(),
+            (Some((node, commands)), None) => [self.ask(node, commands).await, Vec::new()],
+            (None, _) => Default::default(),
         }
     }
 

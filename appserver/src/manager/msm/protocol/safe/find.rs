@@ -248,13 +248,15 @@ impl<W: World> Safe<W> {
         let primary_is_asked = nodes.contains(&primary);
         let mut front = front.into_iter();
         let has_front = front.len() > 0;
+        // Once for all keys.
+        let id = asked.to_string();
         let asks = nodes.iter().map(|node| {
             let (kind, validity) = Self::kinds(*node, primary);
             let mut commands = Vec::with_capacity(3);
             commands.extend(front.next());
-            commands.push(self.command(Verb::Gets, kind, asked));
+            commands.push(self.command(Verb::Gets, kind, &id));
             if !self.nodes.settings.sticky {
-                commands.push(self.command(Verb::Get, validity, asked));
+                commands.push(self.command(Verb::Get, validity, &id));
             }
             if !primary_is_asked && !self.nodes.settings.sticky {
                 commands.push(self.moved(asked, *node));
@@ -262,7 +264,10 @@ impl<W: World> Safe<W> {
             (*node, commands)
         });
         let answers = self.ask_each(asks).await;
-        let mut reading = Reading::default();
+        let mut reading = Reading {
+            copies: Vec::with_capacity(nodes.len()),
+            ..Reading::default()
+        };
         for (place, (node, answers)) in nodes.iter().copied().zip(answers).enumerate() {
             let mut answers = answers.into_iter();
             if has_front && place == 0 {

@@ -63,8 +63,7 @@ impl<W: World> Safe<W> {
             return Ok(Outcome::Skipped);
         }
         let changed = held.is_changed_to(change.attributes) || held.has_new_interval();
-        let mode = &self.nodes.settings.locking_mode;
-        self.learned.learn(mode, request, changed);
+        (self.learned).learn(&self.nodes.settings.locking_mode, request, changed);
         let primary = self.nodes.node_of(held.id.suffix.node());
         if let (Some(primary), false) = (primary, changed) {
             held.seen.unsaved.clear();
@@ -369,17 +368,6 @@ impl<W: World> Safe<W> {
         join(each.collect()).await;
     }
 
-    /// Whether nothing that changed nothing has to be told to the nodes, as with most requests.
-    fn is_alive(&self, held: &Held, primary: usize) -> bool {
-        let now = self.now();
-        let homes = self.homes(primary);
-        !self.nodes.settings.sticky
-            && is_recent(held, now)
-            && !is_due(held, now)
-            && self.is_complete(primary, &homes)
-            && has_all(held, &homes)
-    }
-
     /// Nothing changed: both copies get the times of this request, and, once in a part of the interval, a longer life. A copy that
     /// is missing or old is made again.
     async fn keep_alive(&self, held: &mut Held, primary: usize) -> Result<Outcome, Trouble> {
@@ -473,7 +461,7 @@ pub(super) fn before(version: u64, at: Timestamp) -> Timestamp {
 }
 
 /// Whether a part of the interval is over since the session was stored that was not over when it was used before.
-fn is_due(held: &Held, now: Timestamp) -> bool {
+pub(super) fn is_due(held: &Held, now: Timestamp) -> bool {
     let share = u64::try_from(held.validity.interval).unwrap_or(0) * 1000 / SHARE;
     let stored = Timestamp(version(&held.stored));
     let part = |at: Timestamp| at.since(stored).checked_div(share);
@@ -481,12 +469,12 @@ fn is_due(held: &Held, now: Timestamp) -> bool {
 }
 
 /// Whether the stored times of use are exact enough already, see [`grain`].
-fn is_recent(held: &Held, now: Timestamp) -> bool {
+pub(super) fn is_recent(held: &Held, now: Timestamp) -> bool {
     now.since(held.seen.accessed) < grain(held.validity.interval)
 }
 
 /// Whether each of these nodes has the session as it is.
-fn has_all(held: &Held, homes: &[usize]) -> bool {
+pub(super) fn has_all(held: &Held, homes: &[usize]) -> bool {
     let current = |copy: &Copy| {
         let record = copy.record();
         record.is_some_and(|(record, _)| record == held.stored)
