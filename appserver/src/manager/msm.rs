@@ -8,7 +8,7 @@
 //!   validity.rs                                       the small record beside it
 //!   protocol.rs, protocol/                            which commands a request causes
 //!   exchange.rs                                       which way of asking the nodes: msm's own or the safe one
-//!   sessions.rs ── in_use.rs                          the manager: sessions that requests hold, and when they are stored
+//!   sessions.rs, sessions/ ── in_use.rs               the manager: sessions that requests hold, and when they are stored
 //!   client.rs, client/                                the nodes over TCP, in lines or packets; their health
 //! ```
 //!

@@ -167,18 +167,18 @@ impl Suffix {
         if node.is_none() && route.is_none() {
             return Ok(Self::NONE);
         }
-        let labels = Labels {
-            node: node.map(Into::into),
-            route: route.map(Into::into),
-        };
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(same) = known.iter().find(|k| ***k == labels) {
+        let same = |k: &&&Labels| k.node.as_deref() == node && k.route.as_deref() == route;
+        if let Some(same) = known.iter().find(same) {
             return Ok(Self(Some(same)));
         }
         if known.len() == SUFFIXES_MAX {
             return Err(SuffixError::Full);
         }
-        let labels: &'static Labels = Box::leak(Box::new(labels));
+        let labels: &'static Labels = Box::leak(Box::new(Labels {
+            node: node.map(Into::into),
+            route: route.map(Into::into),
+        }));
         known.push(labels);
         Ok(Self(Some(labels)))
     }
@@ -328,12 +328,13 @@ impl<'a> AskedId<'a> {
 
 impl fmt::Display for AskedId<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.key)?;
-        if let Some(node) = self.node {
-            write!(f, "-{node}")?;
-        }
-        if let Some(route) = self.route {
-            write!(f, ".{route}")?;
+        // Piece by piece: each request makes several keys of it, and `write!` takes several times as long.
+        fmt::Display::fmt(&self.key, f)?;
+        for (mark, label) in [("-", self.node), (".", self.route)] {
+            if let Some(label) = label {
+                f.write_str(mark)?;
+                f.write_str(label)?;
+            }
         }
         Ok(())
     }

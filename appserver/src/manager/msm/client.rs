@@ -2,8 +2,10 @@
 //!
 //! ```text
 //!   request on thread 1 ──► queue of thread 1 for n1 ──► link.rs: one connection, commands one behind the other
-//!                      └──► queue of thread 1 for n2 ──► …          codec.rs ── wire.rs: lines
-//!   request on thread 2 ──► queue of thread 2 for n1 ──► …                └──── binary.rs: packets, login
+//!     ▲          │  └─────► queue of thread 1 for n2 ──► …          codec.rs ── wire.rs: lines
+//!     │          │             queue.rs                              └──── binary.rs: packets, login
+//!     └─ round.rs: woken when both have told
+//!   request on thread 2 ──► queue of thread 2 for n1 ──► …
 //!
 //!   operator ──► Health ──► memcache_crate.rs: another client, connections of its own
 //! ```
@@ -17,7 +19,8 @@
 //!
 //! - The queue has a bound (4096 calls); what does not fit fails at once. A request waits for an answer as long as its command
 //!   may take (`operationTimeout`, `sessionBackupTimeout`), and never for another node.
-//! - A batch is one entry of the queue, one write and one wait. At most 16 commands go together; more go in several batches.
+//! - A batch is one entry of the queue, one write and one wait, with that of another node if both are asked at the same time. At
+//!   most 16 commands go together; more go in several batches.
 //! - A connection that breaks fails what was under way. After 2, 4 … 30 seconds it is tried again; meanwhile commands fail at once.
 //!   A node that does not say anything for 5 seconds counts as broken, and so does one that refuses `username` and `password`.
 
@@ -25,6 +28,8 @@ pub mod binary;
 mod codec;
 mod link;
 pub mod memcache_crate;
+mod queue;
+mod round;
 pub mod wire;
 
 use std::cell::RefCell;
@@ -34,12 +39,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use self::link::{Asks, Call};
+use self::link::Call;
 use self::memcache_crate::MetaClient;
+use self::queue::Queue;
+use self::round::{Answered, NODES};
 use super::protocol::{Answer, Command, Verb, World};
 use super::settings::{MemcachedProtocol, MsmSettings, Secret};
 use crate::clock::Clock;
@@ -139,7 +145,7 @@ pub struct NodeHealth {
 
 thread_local! {
     /// This thread's queues, by client and node.
-    static QUEUES: RefCell<HashMap<(u64, usize), mpsc::Sender<Call>>> = RefCell::new(HashMap::new());
+    static QUEUES: RefCell<HashMap<(u64, usize), Queue>> = RefCell::new(HashMap::new());
 }
 
 impl Client {
@@ -169,8 +175,8 @@ impl Client {
         }))
     }
 
-    /// Puts commands into this thread's queue for a node; whether there was room.
-    fn send(&self, node: usize, call: Call) -> bool {
+    /// Puts commands into this thread's queue for a node. Without room whoever waits is told at once.
+    fn send(&self, node: usize, call: Call) {
         QUEUES.with_borrow_mut(|queues| {
             let queue = queues
                 .entry((self.0.number, node))
@@ -179,61 +185,83 @@ impl Client {
             if queue.is_closed() {
                 *queue = link::open(&self.0.peers[node]);
             }
-            queue.try_send(call).is_ok()
+            queue.put(call);
+        });
+    }
+
+    /// Asks up to [`NODES`] nodes at the same time, each at most [`BATCH_MAX`] commands; one node's answers are all there, or none is.
+    async fn ask<const COUNT: usize>(
+        &self,
+        asks: [(usize, Vec<Command>); COUNT],
+        limit: u32,
+    ) -> [Vec<Answer>; COUNT] {
+        const { assert!(COUNT <= NODES) };
+        let end = Instant::now() + Duration::from_millis(limit.into());
+        let answered = Answered::new(COUNT);
+        let counts = asks
+            .each_ref()
+            .map(|(node, commands)| (*node, commands.len()));
+        for (place, (node, commands)) in asks.into_iter().enumerate() {
+            let waiter = answered.waiter(place);
+            self.send(
+                node,
+                Call {
+                    commands,
+                    waiter,
+                    end,
+                },
+            );
+        }
+        let mut told = answered.await.into_iter();
+        counts.map(|(node, count)| {
+            let mut answers = told.next().unwrap_or_default();
+            // Nothing: the connection broke, or it took too long.
+            answers.resize(count, Answer::Failed);
+            self.count(node, &answers);
+            answers
         })
     }
 
-    fn count_failed(&self, node: usize, answers: &[Answer]) {
+    fn count(&self, node: usize, answers: &[Answer]) {
+        let peer = &self.0.peers[node];
         let failed = answers.iter().filter(|answer| **answer == Answer::Failed);
         let failed = failed.count() as u64;
+        peer.commands
+            .fetch_add(answers.len() as u64, Ordering::Relaxed);
         if failed > 0 {
-            self.0.peers[node]
-                .failed
-                .fetch_add(failed, Ordering::Relaxed);
+            peer.failed.fetch_add(failed, Ordering::Relaxed);
         }
     }
 }
 
 impl World for Client {
     async fn call(&self, node: usize, command: Command, limit: u32) -> Answer {
-        let end = Instant::now() + Duration::from_millis(limit.into());
-        let (sender, answered) = oneshot::channel();
-        self.0.peers[node].commands.fetch_add(1, Ordering::Relaxed);
-        let asks = Asks::One(command, sender);
-        let answer = match self.send(node, Call { asks, end }) {
-            // An error: the connection broke, or it took too long.
-            true => answered.await.unwrap_or(Answer::Failed),
-            false => Answer::Failed,
-        };
-        self.count_failed(node, std::slice::from_ref(&answer));
-        answer
+        let [mut answers] = self.ask([(node, vec![command])], limit).await;
+        answers.pop().unwrap_or(Answer::Failed)
     }
 
     async fn batch(&self, node: usize, mut commands: Vec<Command>, limit: u32) -> Vec<Answer> {
+        if commands.len() <= BATCH_MAX && !commands.is_empty() {
+            let [answers] = self.ask([(node, commands)], limit).await;
+            return answers;
+        }
         let end = Instant::now() + Duration::from_millis(limit.into());
         let count = commands.len();
-        let mut answers = Vec::new();
-        while !commands.is_empty() {
+        let mut answers = Vec::with_capacity(count);
+        while !commands.is_empty() && !answers.contains(&Answer::Failed) {
             let rest = commands.split_off(commands.len().min(BATCH_MAX));
-            let (sender, answered) = oneshot::channel();
-            let asks = Asks::Batch(std::mem::replace(&mut commands, rest), sender);
-            if !self.send(node, Call { asks, end }) {
-                break;
-            }
-            let Ok(more) = answered.await else {
-                break;
-            };
-            if answers.is_empty() {
-                answers = more;
-            } else {
-                answers.extend(more);
-            }
+            let asked = std::mem::replace(&mut commands, rest);
+            let left = end.saturating_duration_since(Instant::now());
+            let left = u32::try_from(left.as_millis()).unwrap_or(limit);
+            let [more] = self.ask([(node, asked)], left).await;
+            answers.extend(more);
         }
         answers.resize(count, Answer::Failed);
-        let peer = &self.0.peers[node];
-        peer.commands.fetch_add(count as u64, Ordering::Relaxed);
-        self.count_failed(node, &answers);
         answers
+    }
+
+    async fn both(&self, asks: [(usize, Vec<Command>); 2], limit: u32) -> [Vec<Answer>; 2] {
+        self.ask(asks, limit).await
     }
 
     fn now(&self) -> Timestamp {

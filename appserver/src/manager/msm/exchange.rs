@@ -1,4 +1,7 @@
 //! Which way of asking the nodes is used: chosen once, from the settings, and then the same verbs for all of them.
+//!
+//! A future has room for the largest of its branches, and is made anew for each request. So those are boxed that the default way
+//! does not take.
 
 use super::prefix::KeyPrefix;
 use super::protocol::safe::{Change, Owned, Trouble};
@@ -52,9 +55,9 @@ impl<W: World> Exchange<W> {
         sticky: bool,
     ) -> Result<Option<Held>, ManagerError> {
         Ok(match self {
-            Self::NonSticky(exchange) => exchange.find(asked, request).await,
-            Self::Sticky(exchange) => exchange.take_over(asked).await,
-            Self::Safe(exchange) if sticky => exchange.take_over(asked).await?,
+            Self::NonSticky(exchange) => Box::pin(exchange.find(asked, request)).await,
+            Self::Sticky(exchange) => Box::pin(exchange.take_over(asked)).await,
+            Self::Safe(exchange) if sticky => Box::pin(exchange.take_over(asked)).await?,
             Self::Safe(exchange) => exchange.find(asked, request).await?,
         })
     }
@@ -87,13 +90,13 @@ impl<W: World> Exchange<W> {
         };
         Ok(match self {
             Self::NonSticky(exchange) => {
-                if let Some(copies) = exchange.end(held, ending, request).await {
-                    exchange.copy(held, copies).await;
+                if let Some(copies) = Box::pin(exchange.end(held, ending, request)).await {
+                    Box::pin(exchange.copy(held, copies)).await;
                 }
                 Outcome::Stored
             }
             Self::Sticky(exchange) => {
-                exchange.end(held, ending, request).await;
+                Box::pin(exchange.end(held, ending, request)).await;
                 Outcome::Stored
             }
             Self::Safe(exchange) => exchange.end(held, change, request).await?,

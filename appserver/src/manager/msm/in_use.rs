@@ -44,9 +44,20 @@ pub(super) type Place = Arc<tokio::sync::Mutex<Option<Live>>>;
 /// A place that is locked.
 pub(super) type Locked = OwnedMutexGuard<Option<Live>>;
 
+/// Locks a place, which mostly nobody else wants.
+pub(super) async fn lock(place: &Place) -> Locked {
+    match Arc::clone(place).try_lock_owned() {
+        Ok(locked) => locked,
+        Err(_) => Box::pin(Arc::clone(place).lock_owned()).await,
+    }
+}
+
 /// The places, by the random part of the id.
 #[derive(Debug, Default)]
-pub(super) struct InUse(Mutex<HashMap<Key, Place>>);
+pub(super) struct InUse(Mutex<Places>);
+
+/// Clients choose the keys that are looked for, so the hash has a secret; a quick one, since each request needs several.
+type Places = HashMap<Key, Place, foldhash::fast::RandomState>;
 
 /// References on a session that is in its place and that one request holds.
 const PLACE_AND_ONE: usize = 2;
@@ -74,7 +85,7 @@ impl InUse {
             let key = session.id().key;
             let place = self.table().get(&key).cloned();
             if let Some(place) = place {
-                let locked = Arc::clone(&place).lock_owned().await;
+                let locked = lock(&place).await;
                 let is_it = |live: &Live| live.kept.is(session.kept());
                 if locked.as_ref().is_some_and(is_it) {
                     return Some((place, locked));
@@ -155,7 +166,7 @@ impl InUse {
         self.table().values().filter_map(lock_of).collect()
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<Key, Place>> {
+    fn table(&self) -> MutexGuard<'_, Places> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,6 +8,9 @@ use crate::session::AskedId;
 /// The longest key that memcached takes.
 pub const KEY_MAX: usize = 250;
 
+/// Bytes of an id with a node and a route of usual length.
+const ID_LEN: usize = 56;
+
 /// What a key names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -49,7 +52,11 @@ impl Kind {
 
 /// The key of that kind for the session with this id, node and route included.
 pub fn key(kind: Kind, prefix: &KeyPrefix, id: impl Display) -> String {
-    let mut key = kind.front(prefix).concat();
+    let front = kind.front(prefix);
+    // Made for every command: room for an id of usual length at once.
+    let len: usize = front.iter().map(|part| part.len()).sum();
+    let mut key = String::with_capacity(len + ID_LEN);
+    front.iter().for_each(|part| key.push_str(part));
     let written = write!(key, "{id}");
     written.expect("a string takes everything");
     key

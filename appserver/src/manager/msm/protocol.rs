@@ -59,6 +59,20 @@ pub trait World: Send + Sync {
         }
     }
 
+    /// Two nodes at the same time, each as with [`World::batch`]; for the few commands of one session.
+    fn both(
+        &self,
+        asks: [(usize, Vec<Command>); 2],
+        limit: u32,
+    ) -> impl Future<Output = [Vec<Answer>; 2]> + Send {
+        async move {
+            let [(one, first), (other, second)] = asks;
+            let first = self.batch(one, first, limit);
+            let second = self.batch(other, second, limit);
+            tokio::join!(first, second).into()
+        }
+    }
+
     /// The time.
     fn now(&self) -> Timestamp;
 

@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 
 use self::change::{OwnedLine, gone};
 use super::exchange::Exchange;
-use super::in_use::{InUse, Live};
+use super::in_use::{InUse, Live, lock};
 use super::prefix::KeyPrefix;
 use super::protocol::World;
 use super::protocol::safe::dirty::Dirty;
@@ -181,7 +181,7 @@ impl<W: World + 'static> Manager for MsmManager<W> {
     ) -> Result<Option<Found>, ManagerError> {
         let inner = &*self.0;
         let place = inner.in_use.place(asked.key);
-        let mut locked = Arc::clone(&place).lock_owned().await;
+        let mut locked = lock(&place).await;
         let found = inner.find(&mut locked, asked, request, now).await;
         if !matches!(found, Ok(Some(_))) {
             let keep = inner.keeps();
@@ -265,7 +265,7 @@ impl<W: World + 'static> Manager for MsmManager<W> {
         };
         let mut removed = Ok(());
         if let Some(mut live) = locked.take() {
-            removed = inner.exchange.remove(&mut live.held).await;
+            removed = Box::pin(inner.exchange.remove(&mut live.held)).await;
             inner.invalidated.fetch_add(1, Ordering::Relaxed);
         }
         let keep = inner.keeps();

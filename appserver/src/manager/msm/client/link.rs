@@ -10,11 +10,12 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::WriteHalf;
-use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::binary::{self, Login};
 use super::codec::{Asked, Codec};
+use super::queue::{Queue, Taker, queue};
+use super::round::Waiter;
 use super::{Peer, QUEUE_MAX};
 use crate::manager::msm::protocol::{Answer, Command};
 
@@ -41,25 +42,16 @@ const READ_MIN: usize = 16 << 10;
 
 /// Commands on their way, and how long somebody waits. Whoever is dropped without an answer gets none.
 pub(super) struct Call {
-    pub(super) asks: Asks,
-    /// Nobody waits for the answer any longer than this.
+    pub(super) commands: Vec<Command>,
+    pub(super) waiter: Waiter,
+    /// Nobody waits for the answers any longer than this.
     pub(super) end: Instant,
-}
-
-/// Commands, and who waits for their answers.
-pub(super) enum Asks {
-    One(Command, oneshot::Sender<Answer>),
-    Batch(Vec<Command>, oneshot::Sender<Vec<Answer>>),
 }
 
 impl Call {
     /// Whether nobody waits for it any more.
     fn is_over(&self, now: Instant) -> bool {
-        self.end <= now
-            || match &self.asks {
-                Asks::One(_, waiter) => waiter.is_closed(),
-                Asks::Batch(_, waiter) => waiter.is_closed(),
-            }
+        self.end <= now || self.waiter.is_gone()
     }
 }
 
@@ -67,18 +59,16 @@ impl Call {
 struct UnderWay {
     asked: Asked,
     since: Instant,
-    end: Instant,
-    waiter: Waiter,
+    whose: Whose,
 }
 
 /// Who gets the answer of a command.
-enum Waiter {
-    One(oneshot::Sender<Answer>),
-    /// Who waits for a batch, with those after it.
+enum Whose {
+    /// Who waits for a call, with those after it.
     Later,
-    /// Who waits for a batch, of which this is the last.
-    Batch(oneshot::Sender<Vec<Answer>>),
-    /// Nobody any more; of a batch this is the last.
+    /// Who waits for a call, of which this is the last, until then.
+    Last(Waiter, Instant),
+    /// Nobody any more; of a call this is the last.
     Gone,
 }
 
@@ -116,7 +106,7 @@ impl Alarm {
 
 /// Calls that are not written yet, in their order.
 struct Waiting {
-    queue: mpsc::Receiver<Call>,
+    queue: Taker,
     calls: VecDeque<Call>,
     alarm: Alarm,
     /// Nobody can put anything into the queue any more.
@@ -124,16 +114,12 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Takes what is in the queue. Calls for which there is no room are dropped.
-    fn take(&mut self, first: Option<Call>) {
-        self.ended = first.is_none();
-        let mut next = first;
-        while let Some(call) = next {
-            if self.calls.len() < QUEUE_MAX {
-                self.alarm.set(call.end);
-                self.calls.push_back(call);
-            }
-            next = self.queue.try_recv().ok();
+    /// What [`Taker::take`] brought behind so many calls. Those for which there is no room are dropped.
+    fn took(&mut self, before: usize, more: bool) {
+        self.ended = !more;
+        self.calls.truncate(QUEUE_MAX);
+        for call in self.calls.range(before.min(QUEUE_MAX)..) {
+            self.alarm.set(call.end);
         }
     }
 
@@ -147,14 +133,14 @@ impl Waiting {
 }
 
 /// A queue for a connection that is opened now.
-pub(super) fn open(peer: &Arc<Peer>) -> mpsc::Sender<Call> {
-    let (sender, queue) = mpsc::channel(QUEUE_MAX);
-    tokio::spawn(keep(Arc::clone(peer), queue));
-    sender
+pub(super) fn open(peer: &Arc<Peer>) -> Queue {
+    let (queue, taker) = queue();
+    tokio::spawn(keep(Arc::clone(peer), taker));
+    queue
 }
 
 /// Serves the queue until nobody can put anything into it any more.
-async fn keep(peer: Arc<Peer>, queue: mpsc::Receiver<Call>) {
+async fn keep(peer: Arc<Peer>, queue: Taker) {
     let mut pause = PAUSE_MIN;
     let mut waiting = Waiting {
         queue,
@@ -192,9 +178,10 @@ async fn keep(peer: Arc<Peer>, queue: mpsc::Receiver<Call>) {
 async fn connect_for(peer: &Peer, waiting: &mut Waiting) -> Result<TcpStream, String> {
     let mut connecting = pin!(connect(peer));
     loop {
+        let before = waiting.calls.len();
         tokio::select! {
             connected = &mut connecting => return connected,
-            call = waiting.queue.recv(), if !waiting.ended => waiting.take(call),
+            more = waiting.queue.take(&mut waiting.calls), if !waiting.ended => waiting.took(before, more),
             () = waiting.alarm.rings() => waiting.expire(Instant::now()),
         }
     }
@@ -227,14 +214,15 @@ async fn connect(peer: &Peer) -> Result<TcpStream, String> {
 }
 
 /// Commands fail at once until the pause is over. False: nobody is left to send any.
-async fn refuse(queue: &mut mpsc::Receiver<Call>, pause: Duration) -> bool {
-    let end = Instant::now() + pause;
+async fn refuse(queue: &mut Taker, pause: Duration) -> bool {
+    let mut over = pin!(sleep_until(Instant::now() + pause));
+    let mut refused = VecDeque::new();
     loop {
         tokio::select! {
-            () = sleep_until(end) => return true,
-            call = queue.recv() => match call {
-                Some(call) => drop(call),
-                None => return false,
+            () = &mut over => return true,
+            more = queue.take(&mut refused) => match more {
+                true => refused.clear(),
+                false => return false,
             },
         }
     }
@@ -244,8 +232,8 @@ async fn refuse(queue: &mut mpsc::Receiver<Call>, pause: Duration) -> bool {
 struct Talk {
     codec: Codec,
     under_way: VecDeque<UnderWay>,
-    /// The answers of the oldest batch so far.
-    batch: Vec<Answer>,
+    /// The answers of the oldest call so far.
+    answers: Vec<Answer>,
     input: Vec<u8>,
     output: Vec<u8>,
     /// How much of `output` the socket has taken.
@@ -257,7 +245,7 @@ impl Talk {
         Self {
             codec: Codec::new(peer.protocol),
             under_way: VecDeque::new(),
-            batch: Vec::new(),
+            answers: Vec::new(),
             input: Vec::new(),
             output: Vec::new(),
             written: 0,
@@ -272,6 +260,7 @@ impl Talk {
         self.send_all(waiting, &writer);
         while !waiting.ended || !self.under_way.is_empty() || !waiting.calls.is_empty() {
             self.input.reserve(READ_MIN);
+            let before = waiting.calls.len();
             tokio::select! {
                 read = reader.read_buf(&mut self.input) => {
                     if read.map_err(lost)? == 0 {
@@ -282,7 +271,9 @@ impl Talk {
                 wrote = writer.write(&self.output[self.written..]), if self.written < self.output.len() => {
                     self.wrote(wrote.map_err(lost)?);
                 }
-                call = waiting.queue.recv(), if !waiting.ended => waiting.take(call),
+                more = waiting.queue.take(&mut waiting.calls), if !waiting.ended => {
+                    waiting.took(before, more);
+                }
                 () = waiting.alarm.rings() => {
                     let now = Instant::now();
                     self.expire(now, &mut waiting.alarm)?;
@@ -328,27 +319,22 @@ impl Talk {
         }
     }
 
-    fn send(&mut self, Call { asks, end }: Call, since: Instant) {
-        let mut put = |command, waiter| {
+    fn send(&mut self, call: Call, since: Instant) {
+        let Call {
+            commands,
+            waiter,
+            end,
+        } = call;
+        let mut last = Some(Whose::Last(waiter, end));
+        let count = commands.len();
+        for (command, place) in commands.into_iter().zip(1..) {
             let asked = self.codec.encode(command, &mut self.output);
+            let whose = last.take_if(|_| place == count).unwrap_or(Whose::Later);
             self.under_way.push_back(UnderWay {
                 asked,
                 since,
-                end,
-                waiter,
+                whose,
             });
-        };
-        match asks {
-            Asks::One(command, waiter) => put(command, Waiter::One(waiter)),
-            Asks::Batch(mut commands, waiter) => {
-                let last = commands.pop();
-                for command in commands {
-                    put(command, Waiter::Later);
-                }
-                if let Some(last) = last {
-                    put(last, Waiter::Batch(waiter));
-                }
-            }
         }
     }
 
@@ -362,10 +348,10 @@ impl Talk {
             alarm.set(silent);
         }
         for sent in &mut self.under_way {
-            match sent.waiter {
-                Waiter::Later | Waiter::Gone => {}
-                _ if sent.end <= now => sent.waiter = Waiter::Gone,
-                _ => alarm.set(sent.end),
+            match sent.whose {
+                Whose::Last(_, end) if end <= now => sent.whose = Whose::Gone,
+                Whose::Last(_, end) => alarm.set(end),
+                Whose::Later | Whose::Gone => {}
             }
         }
         Ok(())
@@ -383,16 +369,12 @@ impl Talk {
                 break;
             };
             used += len;
-            // Who waited may have given up.
-            match self.under_way.pop_front().map(|first| first.waiter) {
-                Some(Waiter::One(waiter)) => drop(waiter.send(answer)),
-                Some(Waiter::Later) => self.batch.push(answer),
-                Some(Waiter::Batch(waiter)) => {
-                    self.batch.push(answer);
-                    drop(waiter.send(std::mem::take(&mut self.batch)));
-                }
-                Some(Waiter::Gone) => self.batch.clear(),
-                None => {}
+            let whose = self.under_way.pop_front().map(|first| first.whose);
+            self.answers.push(answer);
+            match whose {
+                Some(Whose::Last(waiter, _)) => waiter.tell(std::mem::take(&mut self.answers)),
+                Some(Whose::Gone) => self.answers.clear(),
+                Some(Whose::Later) | None => {}
             }
         }
         self.input.drain(..used);

@@ -11,6 +11,9 @@ use crate::manager::msm::{COMPRESSED, FLAGS};
 /// The longest first line of an answer: a key, three numbers and words, or an error's text.
 const LINE_MAX: usize = 2048;
 
+/// What the answer to a `get` begins with.
+const VALUE: &[u8] = b"VALUE ";
+
 /// What an answer belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
@@ -35,11 +38,11 @@ pub fn encode(command: Command, out: &mut Vec<u8>) -> Asked {
         Verb::Replace(exptime, value) => ("replace", exptime, value, None),
         Verb::Cas(exptime, value, unique) => ("cas", exptime, value, Some(unique)),
         Verb::Get => {
-            line(out, format_args!("get {key}"));
+            read(out, b"get ", &key);
             return Asked::Get(key);
         }
         Verb::Gets => {
-            line(out, format_args!("gets {key}"));
+            read(out, b"gets ", &key);
             return Asked::Gets(key);
         }
         Verb::Touch(exptime) => {
@@ -65,6 +68,13 @@ pub fn encode(command: Command, out: &mut Vec<u8>) -> Asked {
     Asked::Store
 }
 
+/// What most requests consist of, without the machinery of formatting.
+fn read(out: &mut Vec<u8>, name: &[u8], key: &str) {
+    for part in [name, key.as_bytes(), b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}
+
 fn line(out: &mut Vec<u8>, line: fmt::Arguments<'_>) {
     // A vector takes everything.
     let _ = out.write_fmt(line);
@@ -73,7 +83,16 @@ fn line(out: &mut Vec<u8>, line: fmt::Arguments<'_>) {
 
 /// Reads the answer at the beginning of `input`, and how many bytes it has; `None`: more bytes are needed.
 pub fn decode(asked: &Asked, input: &[u8]) -> Result<Option<(Answer, usize)>, Broken> {
-    let Some(end) = input.windows(2).take(LINE_MAX).position(|b| b == b"\r\n") else {
+    // A line with our key ends behind it.
+    let known = match asked {
+        Asked::Get(key) | Asked::Gets(key) => after_key(key, input),
+        Asked::Store | Asked::Touch | Asked::Delete => None,
+    };
+    let known = known.unwrap_or(0);
+    let mut pairs = input[known..]
+        .windows(2)
+        .take(LINE_MAX.saturating_sub(known));
+    let Some(end) = pairs.position(|b| b == b"\r\n").map(|end| known + end) else {
         return if input.len() > LINE_MAX {
             Err(Broken::of(&input[..LINE_MAX]))
         } else {
@@ -90,9 +109,9 @@ pub fn decode(asked: &Asked, input: &[u8]) -> Result<Option<(Answer, usize)>, Br
         (Asked::Store, b"NOT_STORED") => Answer::NotStored,
         (Asked::Store, b"EXISTS") => Answer::Exists,
         (Asked::Store, b"SERVER_ERROR object too large for cache") => Answer::TooLarge,
-        (Asked::Get(key) | Asked::Gets(key), _) if line.starts_with(b"VALUE ") => {
+        (Asked::Get(_) | Asked::Gets(_), _) if line.starts_with(VALUE) => {
             let unique = matches!(asked, Asked::Gets(_));
-            return value(key, unique, line, &input[used..])
+            return value(known, unique, line, &input[used..])
                 .map(|found| found.map(|(answer, more)| (answer, used + more)));
         }
         // Out of memory, say, or too large: the connection goes on.
@@ -102,30 +121,45 @@ pub fn decode(asked: &Asked, input: &[u8]) -> Result<Option<(Answer, usize)>, Br
     Ok(Some((answer, used)))
 }
 
-/// The value whose line was read, and how many bytes follow that line.
+/// Where the numbers begin in a line that tells of this key.
+fn after_key(key: &str, input: &[u8]) -> Option<usize> {
+    let rest = input.strip_prefix(VALUE)?.strip_prefix(key.as_bytes())?;
+    (rest.first() == Some(&b' ')).then_some(VALUE.len() + key.len() + 1)
+}
+
+/// A number in decimal digits.
+fn number(digits: &[u8]) -> Option<u64> {
+    let add = |sum: u64, digit: &u8| match digit {
+        b'0'..=b'9' => sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
+        _ => None,
+    };
+    let number = digits.iter().try_fold(0, add);
+    number.filter(|_| !digits.is_empty())
+}
+
+/// The value whose line was read, and how many bytes follow that line. The line's numbers begin at `known`; 0: it is of another key.
 fn value(
-    key: &str,
+    known: usize,
     with_unique: bool,
     line: &[u8],
     rest: &[u8],
 ) -> Result<Option<(Answer, usize)>, Broken> {
     const END: &[u8] = b"\r\nEND\r\n";
-    let text = std::str::from_utf8(line).map_err(|_| Broken::of(line))?;
-    let mut words = text.split(' ').skip(1);
-    let (found, flags, len) = (words.next(), words.next(), words.next());
-    let flags: Option<u32> = flags.and_then(|flags| flags.parse().ok());
-    let len: Option<usize> = len.and_then(|len| len.parse().ok());
-    let unique: Option<u64> = words.next().and_then(|unique| unique.parse().ok());
+    // Another key would be another browser's session.
+    if known == 0 {
+        return Err(Broken::of(line));
+    }
+    let mut words = line[known..].split(|byte| *byte == b' ').map(number);
+    let (flags, len) = (words.next().flatten(), words.next().flatten());
+    let unique = words.next().flatten();
     if unique.is_some() != with_unique {
         return Err(Broken::of(line));
     }
-    // Another key would be another browser's session.
-    let (Some(flags), Some(len), true) = (flags, len, found == Some(key)) else {
+    let flags = flags.and_then(|flags| u32::try_from(flags).ok());
+    let len = len.and_then(|len| usize::try_from(len).ok());
+    let (Some(flags), Some(len)) = (flags, len.filter(|len| *len <= VALUE_MAX)) else {
         return Err(Broken::of(line));
     };
-    if len > VALUE_MAX {
-        return Err(Broken::of(line));
-    }
     let Some(value) = rest.get(..len + END.len()) else {
         return Ok(None);
     };
@@ -237,6 +271,9 @@ mod tests {
         for (asked, input) in [
             (&get, "STORED\r\n"),
             (&get, "VALUE other 0 1\r\nx\r\nEND\r\n"),
+            (&get, "VALUE kk 0 1\r\nx\r\nEND\r\n"),
+            (&get, "VALUE k\r\nx\r\nEND\r\n"),
+            (&get, "VALUE k \r\nx\r\nEND\r\n"),
             (&get, "VALUE k 0 1 77\r\nx\r\nEND\r\n"),
             (&Asked::Gets("k".into()), "VALUE k 0 1\r\nx\r\nEND\r\n"),
             (&get, "VALUE k 0 99999999999\r\n"),

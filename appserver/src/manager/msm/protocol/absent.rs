@@ -1,6 +1,7 @@
 //! Ids that are known not to exist, so that a client that repeats one costs nothing.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 
 use crate::session::Timestamp;
@@ -39,10 +40,15 @@ impl Absent {
     }
 
     /// Whether the id was seen not to exist a moment ago.
-    pub fn has(&self, id: &str, now: Timestamp) -> bool {
+    pub fn has(&self, id: impl Display, now: Timestamp) -> bool {
         let ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Mostly there is none so young, and then the text need not be made.
+        let newest = ids.order.back().map(|(_, since)| *since);
+        if newest.is_none_or(|newest| now.since(newest) >= MILLIS) {
+            return false;
+        }
         ids.since
-            .get(id)
+            .get(&id.to_string())
             .is_some_and(|since| now.since(*since) < MILLIS)
     }
 }

@@ -43,6 +43,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use self::copy::Copy;
 use self::dirty::Dirty;
 use self::health::{Health, State};
+use self::keep::{has_all, is_due, is_recent};
 use super::absent::Absent;
 use super::held::Held;
 use super::locks::Learned;
@@ -60,6 +61,21 @@ pub use self::lock::Owned;
 
 /// A session has so many copies in non-sticky mode, if so many nodes are up.
 const COPIES: usize = 2;
+
+/// The nodes that have to have a session now.
+#[derive(Debug, Clone, Copy, Default)]
+struct Homes {
+    nodes: [usize; COPIES],
+    count: usize,
+}
+
+impl std::ops::Deref for Homes {
+    type Target = [usize];
+
+    fn deref(&self) -> &[usize] {
+        &self.nodes[..self.count]
+    }
+}
 
 /// The exchange with the nodes for the sessions of one context, sticky or not.
 #[derive(Debug)]
@@ -212,32 +228,48 @@ impl<W: World> Safe<W> {
     }
 
     /// The nodes that have to have a session now, its own first if it is up.
-    fn homes(&self, primary: usize) -> Vec<usize> {
+    fn homes(&self, primary: usize) -> Homes {
         let now = self.now();
-        if self.nodes.settings.sticky {
-            let enabled = self.is_enabled();
-            let home = Some(primary).filter(|node| enabled && self.health.is_up(*node, now));
-            return home.into_iter().collect();
+        let sticky = self.nodes.settings.sticky;
+        let after = self.nodes.after(primary).filter(|_| !sticky);
+        let ring = std::iter::once(primary).chain(after);
+        let enabled = !sticky || self.is_enabled();
+        let mut up = ring.filter(|node| enabled && self.health.is_up(*node, now));
+        let mut homes = Homes::default();
+        while homes.count < COPIES
+            && let Some(node) = up.next()
+        {
+            homes.nodes[homes.count] = node;
+            homes.count += 1;
         }
-        let ring = std::iter::once(primary).chain(self.nodes.after(primary));
-        let up = ring.filter(|node| self.health.is_up(*node, now));
-        up.take(COPIES).collect()
+        homes
     }
 
     /// Whether these are the nodes that have the session when all are up.
     fn is_complete(&self, primary: usize, homes: &[usize]) -> bool {
-        let wanted = self.wanted(primary);
-        homes.len() == wanted.len() && wanted.iter().all(|node| homes.contains(node))
+        self.wanted(primary).count() == homes.len()
+            && self.wanted(primary).all(|node| homes.contains(&node))
     }
 
     /// The nodes that have a session when all are up.
-    fn wanted(&self, primary: usize) -> Vec<usize> {
+    fn wanted(&self, primary: usize) -> impl Iterator<Item = usize> {
         let copies = match self.nodes.settings.sticky {
             true => 1,
             false => COPIES,
         };
         let ring = std::iter::once(primary).chain(self.nodes.after(primary));
-        ring.take(copies).collect()
+        ring.take(copies)
+    }
+
+    /// Whether the nodes need not hear of a request that changed nothing, as with most of those.
+    fn is_alive(&self, held: &Held, primary: usize) -> bool {
+        let now = self.now();
+        let homes = self.homes(primary);
+        !self.nodes.settings.sticky
+            && is_recent(held, now)
+            && !is_due(held, now)
+            && self.is_complete(primary, &homes)
+            && has_all(held, &homes)
     }
 
     /// What the session and its validity record are called on a node.
@@ -259,12 +291,41 @@ impl<W: World> Safe<W> {
         if commands.is_empty() {
             return Vec::new();
         }
+        let answers = self.nodes.world.batch(node, commands, self.limit()).await;
+        self.heard(node, &answers);
+        answers
+    }
+
+    /// The same for up to two nodes at the same time. The request is woken once, when both have answered.
+    async fn ask_each(
+        &self,
+        mut asks: impl Iterator<Item = (usize, Vec<Command>)>,
+    ) -> [Vec<Answer>; 2] {
+        match (asks.next(), asks.next()) {
+            (Some(first), Some(second)) => {
+                let nodes = [first.0, second.0];
+                let asked = self.nodes.world.both([first, second], self.limit());
+                let answers = asked.await;
+                for (node, answers) in nodes.into_iter().zip(&answers) {
+                    self.heard(node, answers);
+                }
+                answers
+            }
+            (Some((node, commands)), None) => [self.ask(node, commands).await, Vec::new()],
+            (None, _) => Default::default(),
+        }
+    }
+
+    fn limit(&self) -> u32 {
         let settings = &self.nodes.settings;
-        let limit = settings
+        settings
             .operation_timeout
-            .max(settings.session_backup_timeout);
-        let answers = self.nodes.world.batch(node, commands, limit).await;
-        let name = || &settings.memcached_nodes.all()[node].id;
+            .max(settings.session_backup_timeout)
+    }
+
+    /// Remembers whether a node answered.
+    fn heard(&self, node: usize, answers: &[Answer]) {
+        let name = || &self.nodes.settings.memcached_nodes.all()[node].id;
         if answers.contains(&Answer::Failed) {
             if self.health.failed(node, self.now()) {
                 tracing::warn!(node = name(), "a memcached node does not answer");
@@ -272,7 +333,6 @@ impl<W: World> Safe<W> {
         } else if self.health.answered(node) {
             tracing::info!(node = name(), "a memcached node answers again");
         }
-        answers
     }
 
     fn now(&self) -> Timestamp {

@@ -1,13 +1,12 @@
 //! What the manager does with the session in its place: finds it, stores it, gives it another id, gives it up.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Inner;
 use super::change::{Ended, rebase, restored};
 use crate::manager::msm::attributes;
-use crate::manager::msm::in_use::{Live, Locked, Place};
+use crate::manager::msm::in_use::{Live, Locked, Place, lock};
 use crate::manager::msm::protocol::{Outcome, World};
 use crate::manager::msm::validity::Validity;
 use crate::manager::{Found, ManagerError, RequestLine, Source};
@@ -40,7 +39,7 @@ impl<W: World + 'static> Inner<W> {
         // Whoever gave a request up may have left a session that the nodes know better.
         let is_shared = |live: &Live| self.keeps() || live.kept.references() > 1;
         if (**place).as_ref().is_some_and(is_shared) {
-            return self.share(place, asked, request, now).await;
+            return Box::pin(self.share(place, asked, request, now)).await;
         }
         **place = None;
         let held = self.exchange.find(asked, request, self.keeps()).await?;
@@ -243,7 +242,7 @@ impl<W: World + 'static> Inner<W> {
     pub(super) async fn store_unsaved(&self) {
         for id in self.unsaved.take(UNSAVED_MAX) {
             let place = self.in_use.place(id.key);
-            let mut locked = Arc::clone(&place).lock_owned().await;
+            let mut locked = lock(&place).await;
             if let Some(live) = locked.as_mut()
                 && !live.kept.facts().is_new
             {

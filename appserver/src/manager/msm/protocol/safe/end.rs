@@ -253,7 +253,8 @@ impl<W: World> Safe<W> {
 
     /// An idle session is over. Every copy says by its times that it is, so it needs no mark.
     pub async fn expire(&self, held: &Held, primary: usize) {
-        let each = self.homes(primary).into_iter().map(|node| {
+        let homes = self.homes(primary);
+        let each = homes.iter().copied().map(|node| {
             let (kind, validity) = Self::kinds(node, primary);
             let delete = |kind: Kind| -> Command { self.command(Verb::Delete, kind, held.id) };
             let mut commands = vec![delete(kind)];

@@ -3,7 +3,7 @@
 use super::copy::{Copy, Found, are_in_doubt, newest, version};
 use super::keep::grain;
 use super::lock::Owned;
-use super::{COPIES, Safe, Trouble, join};
+use super::{COPIES, Safe, Trouble};
 use crate::manager::msm::key::Kind;
 use crate::manager::msm::pattern::{RequestLine, Subject};
 use crate::manager::msm::protocol::held::Held;
@@ -48,12 +48,11 @@ impl<W: World> Safe<W> {
         let Some(primary) = self.nodes.node_of(asked.node) else {
             return Ok(None);
         };
-        let text = asked.to_string();
-        if self.absent.has(&text, self.now()) {
+        if self.absent.has(asked, self.now()) {
             return Ok(None);
         }
         let (lock, reading) = if self.has_to_lock(request) {
-            self.lock_and_read(asked, primary).await?
+            Box::pin(self.lock_and_read(asked, primary)).await?
         } else {
             (None, self.read(asked, primary, None).await)
         };
@@ -66,11 +65,11 @@ impl<W: World> Safe<W> {
                 held.seen.is_fenced = lock.is_some() || self.is_fenced_without_lock(request);
                 held.seen.lock = lock;
             }
-            (_, Some(lock)) => self.release(asked, &lock).await,
+            (_, Some(lock)) => Box::pin(self.release(asked, &lock)).await,
             (_, None) => {}
         }
         if matches!(found, Ok(None)) {
-            self.absent.add(text, self.now());
+            self.absent.add(asked.to_string(), self.now());
         }
         found
     }
@@ -98,7 +97,7 @@ impl<W: World> Safe<W> {
             }
             self.nodes.world.pause(pause).await;
             pause = (pause * 2).min(LOOK_MAX);
-            reading = self.read(asked, primary, None).await;
+            reading = Box::pin(self.read(asked, primary, None)).await;
         }
         Ok(reading)
     }
@@ -229,17 +228,30 @@ impl<W: World> Safe<W> {
         let unknown = |copy: &Copy| copy.is(&Found::Unknown);
         let nothing = |copy: &Copy| copy.is(&Found::Missing) || copy.is(&Found::Unknown);
         if reading.copies.iter().all(nothing) || reading.copies.iter().any(unknown) {
-            // Two more, so that an id that somebody invented costs no more with a hundred nodes.
-            let now = self.now();
-            let ring = std::iter::once(primary).chain(self.nodes.after(primary));
-            let others = ring.filter(|node| !homes.contains(node) && !self.nodes.settings.sticky);
-            let others = others.filter(|node| self.health.is_up(*node, now));
-            let others: Vec<usize> = others.take(COPIES).collect();
-            let more = self.read_from(asked, primary, &others, None).await;
-            reading.copies.extend(more.copies);
-            reading.validity = later(reading.validity, more.validity);
-            reading.moved = reading.moved.or(more.moved);
+            // Seldom, so that the future of every other request need not have room for it.
+            reading = Box::pin(self.read_more(asked, primary, &homes, reading)).await;
         }
+        reading
+    }
+
+    /// What nodes have of it that are not asked every time.
+    async fn read_more(
+        &self,
+        asked: &AskedId<'_>,
+        primary: usize,
+        homes: &[usize],
+        mut reading: Reading,
+    ) -> Reading {
+        // Two more, so that an id that somebody invented costs no more with a hundred nodes.
+        let now = self.now();
+        let ring = std::iter::once(primary).chain(self.nodes.after(primary));
+        let others = ring.filter(|node| !homes.contains(node) && !self.nodes.settings.sticky);
+        let others = others.filter(|node| self.health.is_up(*node, now));
+        let others: Vec<usize> = others.take(COPIES).collect();
+        let more = self.read_from(asked, primary, &others, None).await;
+        reading.copies.extend(more.copies);
+        reading.validity = later(reading.validity, more.validity);
+        reading.moved = reading.moved.or(more.moved);
         let is_lost = |copy: &Copy| copy.node == primary && copy.is(&Found::Unknown);
         if reading.copies.iter().any(is_lost) {
             for node in homes.iter().filter(|node| **node != primary) {
@@ -273,24 +285,32 @@ impl<W: World> Safe<W> {
         let primary_is_asked = nodes.contains(&primary);
         let mut front = front.into_iter();
         let has_front = front.len() > 0;
-        let each = nodes.iter().map(|node| {
+        // Once for all keys.
+        let id = asked.to_string();
+        let asks = nodes.iter().map(|node| {
             let (kind, validity) = Self::kinds(*node, primary);
-            let mut commands: Vec<Command> = front.by_ref().collect();
-            commands.push(self.command(Verb::Gets, kind, asked));
+            let mut commands = Vec::with_capacity(3);
+            commands.extend(front.next());
+            commands.push(self.command(Verb::Gets, kind, &id));
             if !self.nodes.settings.sticky {
-                commands.push(self.command(Verb::Get, validity, asked));
+                commands.push(self.command(Verb::Get, validity, &id));
             }
             if !primary_is_asked && !self.nodes.settings.sticky {
                 commands.push(self.moved(asked, *node));
             }
-            async move { (*node, kind, self.ask(*node, commands).await) }
+            (*node, commands)
         });
-        let mut reading = Reading::default();
-        for (place, (node, kind, answers)) in join(each.collect()).await.into_iter().enumerate() {
+        let answers = self.ask_each(asks).await;
+        let mut reading = Reading {
+            copies: Vec::with_capacity(nodes.len()),
+            ..Reading::default()
+        };
+        for (place, (node, answers)) in nodes.iter().copied().zip(answers).enumerate() {
             let mut answers = answers.into_iter();
             if has_front && place == 0 {
                 reading.front = answers.next();
             }
+            let (kind, _) = Self::kinds(node, primary);
             let found = Found::of(answers.next());
             reading.copies.push(Copy { node, kind, found });
             if let Some(Answer::Hit(bytes)) = answers.next() {
@@ -352,7 +372,7 @@ impl<W: World> Safe<W> {
         let grain = grain(held.validity.interval);
         let now = Timestamp(self.now().0.saturating_sub(grain));
         if !self.nodes.settings.sticky && !held.validity.is_valid(now) {
-            self.expire(&held, primary).await;
+            Box::pin(self.expire(&held, primary)).await;
             return Ok(None);
         }
         held.seen.accessed = held.validity.this_accessed;

@@ -7,6 +7,7 @@
 //! A node that is down is asked nothing by requests, so it costs them nothing. [`Health::due`] says which nodes the background
 //! asks. Where nothing runs in the background, one request every [`PROBE_MILLIS`] tries.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::session::Timestamp;
@@ -19,7 +20,11 @@ pub const PROBE_MILLIS: u64 = 5000;
 
 /// What is known of the nodes.
 #[derive(Debug)]
-pub struct Health(Mutex<Vec<Node>>);
+pub struct Health {
+    nodes: Mutex<Vec<Node>>,
+    /// How many are not up. Mostly none, and then nobody has to lock.
+    down: AtomicUsize,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Node {
@@ -54,11 +59,17 @@ impl Health {
             state: State::Up,
             checked: Timestamp(0),
         };
-        Self(Mutex::new(vec![node; nodes]))
+        Self {
+            nodes: Mutex::new(vec![node; nodes]),
+            down: AtomicUsize::new(0),
+        }
     }
 
     /// Whether requests use the node.
     pub fn is_up(&self, node: usize, now: Timestamp) -> bool {
+        if self.all_are_up() {
+            return true;
+        }
         let node = &mut self.nodes()[node];
         if node.state == State::Up {
             return true;
@@ -72,20 +83,28 @@ impl Health {
 
     /// A node answered; whether it had been down.
     pub fn answered(&self, node: usize) -> bool {
-        let state = &mut self.nodes()[node].state;
-        std::mem::replace(state, State::Up) != State::Up
+        if self.all_are_up() {
+            return false;
+        }
+        let nodes = &mut *self.nodes();
+        let was_down = std::mem::replace(&mut nodes[node].state, State::Up) != State::Up;
+        if was_down {
+            self.down.fetch_sub(1, Ordering::Release);
+        }
+        was_down
     }
 
     /// A node did not answer in time, or refused; whether that is news.
     pub fn failed(&self, node: usize, now: Timestamp) -> bool {
-        let node = &mut self.nodes()[node];
-        if node.state != State::Up {
+        let nodes = &mut *self.nodes();
+        if nodes[node].state != State::Up {
             return false;
         }
-        *node = Node {
+        nodes[node] = Node {
             state: State::Down(now),
             checked: now,
         };
+        self.down.fetch_add(1, Ordering::Release);
         true
     }
 
@@ -106,8 +125,12 @@ impl Health {
         self.nodes().iter().map(|node| node.state).collect()
     }
 
+    fn all_are_up(&self) -> bool {
+        self.down.load(Ordering::Acquire) == 0
+    }
+
     fn nodes(&self) -> MutexGuard<'_, Vec<Node>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -25,10 +25,6 @@ impl<W: World> Safe<W> {
         let due = is_due(held, now);
         let homes = self.homes(primary);
         let mut complete = self.is_complete(primary, &homes);
-        if complete && !due && is_recent(held, now) && has_all(held, &homes) {
-            held.seen.copies.clear();
-            return Ok(Outcome::Skipped);
-        }
         let each = homes.iter().map(|node| {
             let (kind, _) = Self::kinds(*node, primary);
             let copy = held.seen.copies.iter().find(|copy| copy.node == *node);
@@ -104,7 +100,7 @@ impl<W: World> Safe<W> {
 }
 
 /// Whether a part of the interval is over since the session was stored that was not over when it was used before.
-fn is_due(held: &Held, now: Timestamp) -> bool {
+pub(super) fn is_due(held: &Held, now: Timestamp) -> bool {
     let share = u64::try_from(held.validity.interval).unwrap_or(0) * 1000 / SHARE;
     let stored = Timestamp(version(&held.stored));
     let part = |at: Timestamp| at.since(stored).checked_div(share);
@@ -112,12 +108,12 @@ fn is_due(held: &Held, now: Timestamp) -> bool {
 }
 
 /// Whether the stored times of use are exact enough already, see [`grain`].
-fn is_recent(held: &Held, now: Timestamp) -> bool {
+pub(super) fn is_recent(held: &Held, now: Timestamp) -> bool {
     now.since(held.seen.accessed) < grain(held.validity.interval)
 }
 
 /// Whether each of these nodes has the session as it is.
-fn has_all(held: &Held, homes: &[usize]) -> bool {
+pub(super) fn has_all(held: &Held, homes: &[usize]) -> bool {
     let current = |copy: &Copy| {
         let record = copy.record();
         record.is_some_and(|(record, _)| record == held.stored)

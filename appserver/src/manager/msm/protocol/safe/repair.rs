@@ -58,8 +58,7 @@ impl<W: World> Safe<W> {
             return true;
         };
         let states = self.health.states();
-        let wanted = self.wanted(primary);
-        wanted.iter().all(|node| states[*node] == State::Up)
+        self.wanted(primary).all(|node| states[node] == State::Up)
     }
 
     /// Reads the copies and writes the newest where it is not; whether all are alike then.

@@ -41,7 +41,7 @@ impl<W: World> Safe<W> {
         if change.last
             && let Some(lock) = held.seen.lock.take()
         {
-            self.release(held.id, &lock).await;
+            Box::pin(self.release(held.id, &lock)).await;
         }
         ended
     }
@@ -55,13 +55,21 @@ impl<W: World> Safe<W> {
         if self.is_read_only(request) {
             return Ok(Outcome::Skipped);
         }
+        let changed = held.is_changed_to(change.attributes) || held.has_new_interval();
+        (self.learned).learn(&self.nodes.settings.locking_mode, request, changed);
+        let primary = self.nodes.node_of(held.id.suffix.node());
+        if let (Some(primary), false) = (primary, changed) {
+            held.seen.unsaved.clear();
+            if self.is_alive(held, primary) {
+                held.seen.copies.clear();
+                return Ok(Outcome::Skipped);
+            }
+            return Box::pin(self.keep_alive(held, primary)).await;
+        }
         let mut names = std::mem::take(&mut held.seen.unsaved);
         names.retain(|name| !change.names.contains(name));
         names.extend_from_slice(change.names);
-        let changed = held.is_changed_to(change.attributes) || held.has_new_interval();
-        let mode = &self.nodes.settings.locking_mode;
-        self.learned.learn(mode, request, changed);
-        let Some(primary) = self.nodes.node_of(held.id.suffix.node()) else {
+        let Some(primary) = primary else {
             held.seen.unsaved = names;
             held.unsaved = change
                 .attributes
@@ -69,15 +77,12 @@ impl<W: World> Safe<W> {
                 .or(held.unsaved.take());
             return Ok(Outcome::Failed);
         };
-        if !changed {
-            return self.keep_alive(held, primary).await;
-        }
         let attributes = change.attributes.unwrap_or(held.attributes()).to_vec();
         let ours = Ours {
             attributes: &attributes,
             changed: &names,
         };
-        let saved = self.save(held, primary, ours).await;
+        let saved = Box::pin(self.save(held, primary, ours)).await;
         if matches!(saved, Ok(Outcome::Stored)) {
             held.unsaved = None;
             held.moved = false;
