@@ -584,6 +584,8 @@ fn start(config: Config) -> Result<(), Failure> {
         .map_err(|e| Failure::environment("no address", e))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // As the threads that serve do, since it may be one.
+        .on_thread_park(std::thread::yield_now)
         .build()
         .map_err(|e| Failure::environment("cannot start the runtime", e))?;
     runtime.block_on(async {

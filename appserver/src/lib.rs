@@ -171,6 +171,7 @@ async fn serve_with<M: Manager>(
         clock: clock.clone(),
         counters: status::Counters::new(workers(&config)),
         access_log_dropped: Arc::new(AtomicU64::new(0)),
+        beside_caller: matches!(config.mode, Mode::Cluster | Mode::Backup),
     };
     let ready = Arc::new(AtomicBool::new(true));
     let stop = CancellationToken::new();

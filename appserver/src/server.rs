@@ -7,6 +7,9 @@
 //!
 //! Connections are dealt out in turn and stay on their thread. A proxy keeps few connections open; left to the kernel
 //! (`SO_REUSEPORT`), all of them may land on one thread.
+//!
+//! Where requests wait for tasks of the caller's runtime, as those of a cluster do for its channel, a single worker runs there too:
+//! on a thread of its own each request would wake the other thread, and its answer would wake it back.
 
 mod connection;
 
@@ -18,8 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::access_log::AccessLogger;
 use crate::app::App;
@@ -41,6 +44,8 @@ pub(crate) struct Serving {
     pub(crate) clock: Clock,
     pub(crate) counters: Counters,
     pub(crate) access_log_dropped: Arc<AtomicU64>,
+    /// Whether a single worker runs on the runtime that this is called in, not on a thread of its own.
+    pub(crate) beside_caller: bool,
 }
 
 /// What one thread serves with.
@@ -86,7 +91,14 @@ pub(crate) async fn serve<M: Manager>(
         let (queue, connections) = mpsc::channel(QUEUE_PER_WORKER);
         let (end, has_ended) = oneshot::channel::<()>();
         let life = work(worker, connections, stop.clone(), force.clone());
-        spawn_thread(queues.len(), life, end)?;
+        if serving.beside_caller && serving.counters.0.len() == 1 {
+            tokio::spawn(async move {
+                life.await;
+                let _ = end.send(());
+            });
+        } else {
+            spawn_thread(queues.len(), life, end)?;
+        }
         queues.push(queue);
         ended.push(has_ended);
     }
@@ -179,10 +191,15 @@ async fn work<M: Manager>(
     stop: CancellationToken,
     force: CancellationToken,
 ) {
-    let tasks = TaskTracker::new();
+    let mut open = JoinSet::new();
     // A token of its own: its lock is not shared with the other threads.
     let stop = stop.child_token();
-    while let Some(accepted) = connections.recv().await {
+    loop {
+        let accepted = tokio::select! {
+            accepted = connections.recv() => accepted,
+            Some(_) = open.join_next() => continue,
+        };
+        let Some(accepted) = accepted else { break };
         let worker = Arc::clone(&worker);
         let stop = stop.clone();
         worker.counters.connections.fetch_add(1, Ordering::Relaxed);
@@ -190,7 +207,7 @@ async fn work<M: Manager>(
             .counters
             .open_connections
             .fetch_add(1, Ordering::Relaxed);
-        tasks.spawn(async move {
+        open.spawn(async move {
             let Accepted {
                 stream,
                 peer,
@@ -206,6 +223,8 @@ async fn work<M: Manager>(
             drop(permit);
         });
     }
-    tasks.close();
-    force.run_until_cancelled(tasks.wait()).await;
+    let ended = async { while open.join_next().await.is_some() {} };
+    if force.run_until_cancelled(ended).await.is_none() {
+        open.shutdown().await;
+    }
 }

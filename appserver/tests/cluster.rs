@@ -108,6 +108,32 @@ fn a_counter_that_alternates_between_nodes_loses_no_step() {
     }
 }
 
+/// A single worker shares its thread with the channel, several get their answers from it through mailboxes: all wait for the copy.
+#[test]
+fn servers_with_one_worker_and_with_several_share_sessions() {
+    let group = group_port();
+    let nodes = [1, 4].map(|workers| with(group, |config| config.workers = workers));
+    nodes.iter().for_each(|node| knows(node, 1));
+    let count = |node: &Node, other: &Node| {
+        let mut browser = node.browser();
+        let addresses = [node.address, other.address];
+        std::thread::spawn(move || {
+            for step in 1..=25 {
+                browser.address = addresses[step % 2];
+                assert_eq!(browser.get("/jsp/api/count").json()["value"], step);
+            }
+        })
+    };
+    let browsers: Vec<_> = (0..16)
+        .map(|i| count(&nodes[i % 2], &nodes[1 - i % 2]))
+        .collect();
+    for browser in browsers {
+        browser.join().expect("no step is lost");
+    }
+    nodes.iter().for_each(Node::stop);
+    nodes.into_iter().for_each(Node::join);
+}
+
 /// Two servers that change different attributes at the same time lose neither.
 #[test]
 fn parallel_changes_on_two_nodes_are_merged() {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   send, post ──► link.rs: a queue and a connection for each member ───────────► its receiver
+//!   who waits ◄─── mailbox.rs: on another thread than the links' ◄─────────────── (answers)
 //!   Listener ◄──── receiver.rs: connections that members opened ◄──────────────── its links
 //!      ▲
 //!      └────────── group.rs: the membership's task ◄──► multicast.rs, beacon.rs (TCP heartbeats), probe.rs
@@ -13,6 +14,7 @@ mod connect;
 mod discovery;
 mod group;
 mod link;
+mod mailbox;
 mod multicast;
 mod probe;
 mod receiver;
@@ -30,6 +32,7 @@ use tokio_util::sync::DropGuard;
 
 use self::group::{Group, NOTICES_MAX};
 use self::link::Link;
+use self::mailbox::Waiter;
 use self::shared::{Limits, Parts, Security, Shared, random16};
 use super::encrypt::{Cipher, ReplayWindow};
 use super::member::{Member, MemberId};
@@ -282,7 +285,7 @@ impl Channel {
             match (view.link(to), self.0.shared.frame(bytes, options)) {
                 (None, _) => Begun::Done(Delivery::Failed(Why::NotMember)),
                 (_, Err(why)) => Begun::Done(Delivery::Failed(why)),
-                (Some(link), Ok(frame)) => Begun::new(link, frame, options),
+                (Some(link), Ok(frame)) => self.begin(link, frame, options),
             }
         };
         begun.end(Instant::now() + limit).await
@@ -306,7 +309,7 @@ impl Channel {
             let begin = |id: &MemberId| match (view.link(*id), &frame) {
                 (None, _) => Begun::Done(Delivery::Failed(Why::NotMember)),
                 (_, Err(why)) => Begun::Done(Delivery::Failed(*why)),
-                (Some(link), Ok(frame)) => Begun::new(link, frame.clone(), options),
+                (Some(link), Ok(frame)) => self.begin(link, frame.clone(), options),
             };
             to.iter().map(begin).collect()
         };
@@ -316,6 +319,21 @@ impl Channel {
             deliveries.push(begun.end(end).await);
         }
         deliveries
+    }
+
+    fn begin(&self, link: &Arc<Link>, frame: bytes::Bytes, options: SendOptions) -> Begun {
+        let (done, waits) = match options.is_async() || link.is_stalled() {
+            true => (None, None),
+            false => {
+                let (done, waits) = Waiter::new(self.0.shared.runtime);
+                (Some(done), Some(waits))
+            }
+        };
+        match (link.submit(frame, options, done), waits) {
+            (Err(why), _) => Begun::Done(Delivery::Failed(why)),
+            (Ok(()), None) => Begun::Done(Delivery::Queued),
+            (Ok(()), Some(waits)) => Begun::Waits(Arc::clone(link), waits),
+        }
     }
 
     /// Queues for one member; waits for nothing.
@@ -371,21 +389,6 @@ enum Begun {
 }
 
 impl Begun {
-    fn new(link: &Arc<Link>, frame: bytes::Bytes, options: SendOptions) -> Self {
-        let (done, waits) = match options.is_async() || link.is_stalled() {
-            true => (None, None),
-            false => {
-                let (done, waits) = oneshot::channel();
-                (Some(done), Some(waits))
-            }
-        };
-        match (link.submit(frame, options, done), waits) {
-            (Err(why), _) => Self::Done(Delivery::Failed(why)),
-            (Ok(()), None) => Self::Done(Delivery::Queued),
-            (Ok(()), Some(waits)) => Self::Waits(Arc::clone(link), waits),
-        }
-    }
-
     async fn end(self, end: Instant) -> Delivery {
         match self {
             Self::Done(delivery) => delivery,

@@ -59,10 +59,15 @@ impl Group for Channel {
         options: SendOptions,
         limit: Duration,
     ) -> Vec<UniqueId> {
+        let failed = |delivery: &Delivery| matches!(delivery, Delivery::Failed(_));
+        // Two servers are the usual cluster: no lists for the one other.
+        if let [one] = to {
+            let delivery = Channel::send(self, MemberId(*one), message, options, limit).await;
+            return failed(&delivery).then_some(*one).into_iter().collect();
+        }
         let ids: Vec<MemberId> = to.iter().copied().map(MemberId).collect();
         let deliveries = self.send_all(&ids, message, options, limit).await;
         // What waits in the queue of a stalled member is told when it recovers, with how much of it was lost.
-        let failed = |delivery: &Delivery| matches!(delivery, Delivery::Failed(_));
         let failed = to.iter().zip(&deliveries).filter(|(_, d)| failed(d));
         failed.map(|(id, _)| *id).collect()
     }

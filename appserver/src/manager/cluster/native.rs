@@ -24,6 +24,9 @@ pub const CONTEXT_MAX: usize = 255;
 /// Messages that hold many sessions end at the first session that passes this size.
 pub const CHUNK: usize = 256 << 10;
 
+/// Room for a message at first: a session with a few short attributes.
+const MESSAGE_USUAL: usize = 512;
+
 /// The longest message that is read: a chunk and one session of the largest size, generously.
 pub const MESSAGE_MAX: usize = 4 << 20;
 
@@ -180,7 +183,7 @@ pub struct Writer {
 impl Writer {
     /// Begins a message about this context.
     pub fn new(context: &str, now: Timestamp) -> Self {
-        let mut out = Vec::with_capacity(256);
+        let mut out = Vec::with_capacity(MESSAGE_USUAL);
         out.extend(MAGIC);
         let len = context.len().min(CONTEXT_MAX);
         out.push(len as u8);

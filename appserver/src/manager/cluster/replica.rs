@@ -7,7 +7,7 @@
 //! | creation time | the earlier wins |
 //! | the end | wins over everything; it is the table's matter ([`super::native::Gone`]) |
 //!
-//! A register is 24 bytes in one allocation per session, found by a hash of the attribute's name; the values are in the session itself.
+//! A register is 20 bytes in one allocation per session, found by a hash of the attribute's name; the values are in the session itself.
 
 use super::native::{Place, Record, Told, Writer};
 use super::stamp::Stamp;
@@ -54,10 +54,28 @@ pub struct Marks {
     pub bound: bool,
 }
 
+/// Packed as closely as its numbers' halves allow: of two, which most sessions have, this saves a sixth of the allocation, and as the
+/// allocator hands out multiples of 16, a quarter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, packed(4))]
 struct Register {
     name: u64,
-    stamp: Stamp,
+    time: u64,
+    member: u32,
+}
+
+impl Register {
+    fn new(name: u64, stamp: Stamp) -> Self {
+        let Stamp { time, member } = stamp;
+        Self { name, time, member }
+    }
+
+    fn stamp(self) -> Stamp {
+        Stamp {
+            time: self.time,
+            member: self.member,
+        }
+    }
 }
 
 /// What a merge did.
@@ -294,7 +312,7 @@ impl Replica {
                         self.removed(attributes.iter_packed().map(|(name, _)| name))
                             .map(|register| Told::Removed {
                                 name: register.name,
-                                stamp: register.stamp,
+                                stamp: register.stamp(),
                             }),
                     );
                     writer.record(&record, told.len(), told.iter().copied());
@@ -309,8 +327,8 @@ impl Replica {
         let changes = self.registers.iter().filter(|r| r.name != PLACE);
         changes.fold(mix(key), |hash, register| {
             let hash = mix(hash ^ register.name);
-            let hash = mix(hash ^ register.stamp.time);
-            mix(hash ^ u64::from(register.stamp.member))
+            let hash = mix(hash ^ register.time);
+            mix(hash ^ u64::from(register.member))
         })
     }
 
@@ -323,7 +341,7 @@ impl Replica {
 
     fn at(&self, name: u64) -> Stamp {
         let place = self.registers.binary_search_by_key(&name, |r| r.name);
-        place.map_or(Stamp::ZERO, |place| self.registers[place].stamp)
+        place.map_or(Stamp::ZERO, |place| self.registers[place].stamp())
     }
 
     fn put_if_set(&mut self, name: u64, stamp: Stamp) {
@@ -334,11 +352,11 @@ impl Replica {
 
     fn put(&mut self, name: u64, stamp: Stamp) {
         match self.registers.binary_search_by_key(&name, |r| r.name) {
-            Ok(place) => self.registers[place].stamp = stamp,
+            Ok(place) => self.registers[place] = Register::new(name, stamp),
             Err(place) => {
                 let mut registers = std::mem::take(&mut self.registers).into_vec();
                 registers.reserve_exact(1);
-                registers.insert(place, Register { name, stamp });
+                registers.insert(place, Register::new(name, stamp));
                 self.registers = registers.into_boxed_slice();
             }
         }
@@ -353,7 +371,7 @@ impl Replica {
         present.sort_unstable();
         self.registers
             .iter()
-            .filter(move |r| r.name > PLACE && present.binary_search(&r.name).is_err())
+            .filter(move |r| r.name > PLACE && present.binary_search(&{ r.name }).is_err())
     }
 
     fn prune(&mut self) {
@@ -367,7 +385,7 @@ impl Replica {
         });
         let mut removed = removed.unwrap_or_default();
         if removed.len() > REMOVED_MAX {
-            removed.sort_unstable_by_key(|r| (r.stamp, r.name));
+            removed.sort_unstable_by_key(|r| (r.stamp(), r.name));
             let old = &removed[..removed.len() - REMOVED_MAX];
             let registers = self.registers.iter().filter(|r| !old.contains(r));
             self.registers = registers.copied().collect();

@@ -439,12 +439,20 @@ impl<G: Group> Manager for ClusterManager<G> {
         let sweeps = async {
             loop {
                 tokio::time::sleep(inner.config.sweep_interval).await;
-                let mut out = Outbox::default();
-                let ended = inner.core.sweep(clock.now(), &mut out);
-                if ended > 0 {
-                    tracing::info!(ended, "idle sessions expired");
+                let (swept, now) = (Arc::clone(inner), clock.now());
+                // Beside, since all sessions are looked at, and requests may be served here.
+                let sweep = move || {
+                    let mut out = Outbox::default();
+                    let ended = swept.core.sweep(now, &mut out);
+                    if ended > 0 {
+                        tracing::info!(ended, "idle sessions expired");
+                    }
+                    out
+                };
+                match tokio::task::spawn_blocking(sweep).await {
+                    Ok(out) => inner.deliver(out, Wait::Applied).await,
+                    Err(error) => tracing::error!(%error, "idle sessions were not looked for"),
                 }
-                inner.deliver(out, Wait::Applied).await;
             }
         };
         let both = async { tokio::join!(ticks, sweeps) };

@@ -17,11 +17,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::connect::connect;
+use super::mailbox::{Post, Waiter};
 use super::shared::{Notice, Shared};
 use super::{Delivery, Why};
 use crate::tribes::frame::{self, Answer, Parsed};
@@ -81,7 +82,7 @@ struct Job {
     frame: Bytes,
     wants_ack: bool,
     attempts: u32,
-    done: Option<oneshot::Sender<Delivery>>,
+    done: Option<Waiter>,
     link: Arc<Link>,
 }
 
@@ -95,14 +96,13 @@ impl Drop for Job {
 }
 
 impl Job {
-    fn finish(mut self, delivery: Delivery) {
-        self.tell(delivery);
+    fn finish(mut self, delivery: Delivery, post: &mut Post) {
+        self.tell(delivery, post);
     }
 
-    fn tell(&mut self, delivery: Delivery) {
-        if let Some(done) = self.done.take() {
-            // Who waited may have given up.
-            let _ = done.send(delivery);
+    fn tell(&mut self, delivery: Delivery, post: &mut Post) {
+        if let Some(waiter) = self.done.take() {
+            post.put(waiter, delivery);
         }
     }
 }
@@ -150,7 +150,7 @@ impl Link {
         self: &Arc<Self>,
         frame: Bytes,
         options: SendOptions,
-        done: Option<oneshot::Sender<Delivery>>,
+        done: Option<Waiter>,
     ) -> Result<(), Why> {
         let len = frame.len();
         let before = self.bytes.fetch_add(len, Ordering::Relaxed);
@@ -245,9 +245,10 @@ impl Line {
             true => Why::Stopping,
             false => Why::NotMember,
         };
+        let mut post = Post::default();
         for job in self.unanswered.drain(..).chain(self.waiting.drain(..)) {
             count(&self.link.figures.failed);
-            job.finish(Delivery::Failed(why));
+            job.finish(Delivery::Failed(why), &mut post);
         }
     }
 
@@ -279,7 +280,7 @@ impl Line {
         }
         // It was on its way here while the member stalled.
         if self.link.is_stalled() {
-            job.tell(Delivery::Queued);
+            job.tell(Delivery::Queued, &mut Post::default());
         }
         self.waiting.push_back(job);
     }
@@ -294,10 +295,11 @@ impl Line {
     /// Nothing went on for too long: from now on nobody waits.
     fn stall(&mut self) {
         self.link.stalled.store(true, Ordering::Relaxed);
+        let mut post = Post::default();
         for job in self.unanswered.iter_mut().chain(&mut self.waiting) {
             if job.done.is_some() {
                 count(&self.link.figures.timed_out);
-                job.tell(Delivery::TimedOut);
+                job.tell(Delivery::TimedOut, &mut post);
             }
         }
         self.shared.notify(Notice::Stalled(self.link.member.id));
@@ -331,6 +333,7 @@ impl Line {
         let rest = self.waiting.split_off(begun);
         let again = self.unanswered.drain(..).chain(self.waiting.drain(..));
         let mut waiting = VecDeque::new();
+        let mut post = Post::default();
         for mut job in again {
             if job.attempts < self.shared.limits.retries {
                 job.attempts += 1;
@@ -338,7 +341,7 @@ impl Line {
             } else {
                 count(&self.link.figures.failed);
                 count(&self.link.lost);
-                job.finish(Delivery::Failed(Why::Broken));
+                job.finish(Delivery::Failed(Why::Broken), &mut post);
             }
         }
         waiting.extend(rest);
@@ -411,6 +414,7 @@ impl Line {
         figures
             .sent_bytes
             .fetch_add(wrote as u64, Ordering::Relaxed);
+        let mut post = Post::default();
         while let Some(job) = self.waiting.front() {
             let left = job.frame.len() - self.written;
             if wrote < left {
@@ -425,7 +429,7 @@ impl Line {
                 self.unanswered.push_back(job);
             } else {
                 self.unsure = true;
-                job.finish(Delivery::Written);
+                job.finish(Delivery::Written, &mut post);
             }
         }
         if self.unanswered.is_empty() {
@@ -447,11 +451,12 @@ impl Line {
             Err(error) => return Err(error),
         }
         let mut at = 0;
+        let mut post = Post::default();
         loop {
             match frame::parse(&input[at..], ANSWER_DATA) {
                 Ok(Parsed::Answer(answer, used)) => {
                     at += used;
-                    self.answered(answer)?;
+                    self.answered(answer, &mut post)?;
                 }
                 Ok(Parsed::Incomplete(_)) => break,
                 _ => {
@@ -466,7 +471,7 @@ impl Line {
         Ok(())
     }
 
-    fn answered(&mut self, answer: Answer) -> io::Result<()> {
+    fn answered(&mut self, answer: Answer, post: &mut Post) -> io::Result<()> {
         let Some(job) = self.unanswered.pop_front() else {
             let why = "the member answered what was not asked";
             return Err(io::Error::new(ErrorKind::InvalidData, why));
@@ -477,10 +482,10 @@ impl Line {
         }
         if answer == Answer::Ack || !self.shared.limits.failed_ack {
             count(&self.link.figures.acked);
-            job.finish(Delivery::Acked);
+            job.finish(Delivery::Acked, post);
         } else {
             count(&self.link.figures.failed);
-            job.finish(Delivery::Failed(Why::Refused));
+            job.finish(Delivery::Failed(Why::Refused), post);
         }
         self.alive();
         Ok(())

@@ -26,6 +26,8 @@ pub(super) struct Shared {
     /// The local member's package with an alive time of 0.
     package: Vec<u8>,
     started: Instant,
+    /// The runtime of the channel's tasks.
+    pub(super) runtime: tokio::runtime::Id,
     pub(super) clock: Clock,
     pub(super) listener: Arc<dyn Listener>,
     pub(super) limits: Limits,
@@ -181,11 +183,13 @@ pub(super) struct Parts {
 }
 
 impl Shared {
+    /// Must be called inside the runtime of the channel's tasks.
     pub(super) fn new(parts: Parts) -> Self {
         Self {
             package: parts.local.package(),
             local: parts.local,
             started: Instant::now(),
+            runtime: tokio::runtime::Handle::current().id(),
             clock: parts.clock,
             listener: parts.listener,
             limits: parts.limits,

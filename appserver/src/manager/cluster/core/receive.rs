@@ -49,6 +49,22 @@ struct Range {
     versions: BTreeMap<Key, u64>,
 }
 
+impl Answer {
+    /// Whether nothing is necessary, as after most messages.
+    fn is_empty(&self) -> bool {
+        self.gone.is_empty()
+            && self.need.is_empty()
+            && self.differ.is_empty()
+            && self.places.is_empty()
+            && self.give.is_empty()
+            && self.moved.is_empty()
+            && self.owe.is_empty()
+            && self.forward.is_empty()
+            && self.ended.is_empty()
+            && self.ranges.is_empty()
+    }
+}
+
 impl Core {
     /// A message arrived. Whether this member now has what it tells: it has not when a change came for a session that is not here.
     pub fn receive(
@@ -65,6 +81,13 @@ impl Core {
         }
         // Whoever starts gets the sessions to the changes soon.
         let is_whole = answer.need.is_empty() || !self.is_joined();
+        if !answer.is_empty() {
+            self.answer(from, answer, now, out);
+        }
+        read.map(|()| is_whole)
+    }
+
+    fn answer(&self, from: &UniqueId, mut answer: Answer, now: Timestamp, out: &mut Outbox) {
         for range in std::mem::take(&mut answer.ranges) {
             self.compare(range, &mut answer);
         }
@@ -100,7 +123,6 @@ impl Core {
         if !answer.give.is_empty() {
             out.streams.push((*from, Stream::keys(answer.give)));
         }
-        read.map(|()| is_whole)
     }
 
     fn apply(

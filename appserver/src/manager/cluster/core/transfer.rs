@@ -24,6 +24,8 @@ const PROGRESS: u64 = 10_000;
 pub(super) struct Joining {
     source: UniqueId,
     is_native: bool,
+    /// When it was asked.
+    asked: Timestamp,
     /// Sources that did not answer or left.
     tried: Vec<UniqueId>,
     deadline: Option<Timestamp>,
@@ -50,6 +52,7 @@ impl Core {
         *joining = Some(Joining {
             source: source.id,
             is_native: source.is_native,
+            asked: now,
             tried,
             deadline: wait.map(|wait| Timestamp(now.0.saturating_add(wait))),
             unheard: false,
@@ -71,16 +74,16 @@ impl Core {
     }
 
     /// The source sent all.
-    pub(super) fn source_complete(&self, from: &UniqueId, count: u64, _now: Timestamp) {
+    pub(super) fn source_complete(&self, from: &UniqueId, count: u64, now: Timestamp) {
         let mut joining = lock(&self.joining);
-        if joining.as_ref().is_some_and(|j| j.source == *from) {
-            *joining = None;
+        if let Some(Joining { asked, .. }) = joining.take_if(|j| j.source == *from) {
             let context = &self.config.context;
             let here = self.store.active.load(Ordering::Relaxed);
             tracing::info!(
                 context,
                 sent = count,
                 here,
+                millis = now.since(asked),
                 "the sessions of the cluster are here"
             );
         }
@@ -308,7 +311,7 @@ impl Core {
             .counts
             .transferred_in
             .fetch_add(sessions, Ordering::Relaxed);
-        if !self.is_joined() && before / PROGRESS != (before + sessions) / PROGRESS {
+        if before / PROGRESS != (before + sessions) / PROGRESS && !self.is_joined() {
             let context = &self.config.context;
             tracing::info!(context, sessions = before + sessions, "sessions arrive");
         }

@@ -179,5 +179,5 @@ fn stamps_of_removed_attributes_are_bounded() {
 #[test]
 fn a_copy_is_four_words_and_a_register() {
     assert_eq!(size_of::<Replica>(), 4 * size_of::<u64>() + 8);
-    assert_eq!(size_of::<super::Register>(), 24);
+    assert_eq!(size_of::<super::Register>(), 20);
 }
