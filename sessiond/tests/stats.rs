@@ -332,7 +332,7 @@ fn a_lower_memory_limit_makes_items_go() {
     }
     assert_eq!(value(&mut client, "", "evictions"), "0");
     exchange(&mut client, b"cache_memlimit 16\r\n", "OK\r\n");
-    support::until("the items fit", || {
+    until("the items fit", || {
         let bytes: u64 = value(&mut client, "", "bytes").parse().expect("a number");
         // What is too much goes at stores, too.
         exchange(&mut client, b"set another 0 0 1\r\nx\r\n", "STORED\r\n");
@@ -368,7 +368,7 @@ fn a_client_stops_the_node_where_that_is_allowed() {
     let mut line = String::new();
     let read = BufReader::new(&mut client).read_line(&mut line);
     assert_eq!(read.unwrap_or(0), 0, "{line}");
-    support::until("nobody listens", || {
+    until("nobody listens", || {
         TcpStream::connect(node.address).is_err().then_some(())
     });
     node.stop().expect("a good end");
