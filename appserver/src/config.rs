@@ -247,6 +247,7 @@ impl Config {
                 max_inactive: standard.max_inactive,
                 max_active: standard.max_active,
                 expire_sessions_on_shutdown: cluster.manager.expire_sessions_on_shutdown,
+                notify_listeners_on_replication: cluster.manager.notify_listeners_on_replication,
                 record_all_actions: cluster.manager.record_all_actions,
                 state_transfer_timeout: u64::try_from(timeout).ok().map(|s| s * 1000),
             },

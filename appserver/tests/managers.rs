@@ -37,6 +37,7 @@ fn cluster(limits: Limits, spread: Spread) -> ClusterManager<Alone> {
             max_inactive: limits.max_inactive,
             max_active: limits.max_active,
             expire_sessions_on_shutdown: false,
+            notify_listeners_on_replication: true,
             record_all_actions: false,
             state_transfer_timeout: Some(60_000),
         },

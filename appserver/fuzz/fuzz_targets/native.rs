@@ -36,6 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
         max_inactive: 1800,
         max_active: 0,
         expire_sessions_on_shutdown: false,
+        notify_listeners_on_replication: true,
         record_all_actions: false,
         state_transfer_timeout: Some(60_000),
     };

@@ -8,6 +8,7 @@
 //! ```
 
 mod expiry;
+mod listener;
 mod outbox;
 mod places;
 mod receive;
@@ -15,7 +16,9 @@ mod tomcat;
 mod transfer;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 
 use serde::Serialize;
 
@@ -29,6 +32,7 @@ use crate::manager::{ManagerError, ManagerStatus, Source};
 use crate::session::{AskedId, Kept, Key, Session, SessionError, SessionId, Suffix, Timestamp};
 
 use crate::tribes::channel::ChannelStatus;
+pub use listener::{AttributeListener, Origin};
 pub use outbox::{Outbox, Owed, Stream};
 use tomcat::Held;
 use transfer::Joining;
@@ -50,6 +54,8 @@ pub struct CoreConfig {
     pub max_active: usize,
     /// A stopping member ends all sessions of the cluster. Tomcat: `expireSessionsOnShutdown`.
     pub expire_sessions_on_shutdown: bool,
+    /// Listeners hear of changes that were made on other members too. Tomcat: `notifyListenersOnReplication`.
+    pub notify_listeners_on_replication: bool,
     /// Every change since the last message goes to Tomcats, and not only the last one of each attribute. Tomcat: `recordAllActions`.
     pub record_all_actions: bool,
     /// Milliseconds to wait for the sessions of the others when starting; 0: not at all; `None`: for ever.
@@ -99,6 +105,7 @@ pub struct Core {
     turn: AtomicUsize,
     joining: Mutex<Option<Joining>>,
     held: Mutex<Held>,
+    listener: OnceLock<Arc<dyn AttributeListener>>,
     pub(super) counts: Counts,
 }
 
@@ -178,6 +185,7 @@ impl Core {
             turn: AtomicUsize::new(0),
             joining: Mutex::default(),
             held: Mutex::default(),
+            listener: OnceLock::new(),
             counts: Counts::default(),
         }
     }
@@ -308,6 +316,7 @@ impl Core {
     pub fn commit(&self, session: &Session, tell: bool, now: Timestamp, out: &mut Outbox) {
         session.kept().end(now);
         let mut changes = session.take_changes();
+        self.tell_of_own(session, &changes);
         let (key, mut shard) = self.store.shard_of(session.kept());
         let is_here = |r: &Replica| r.kept().is(session.kept());
         if !shard.get(key).is_some_and(is_here) {

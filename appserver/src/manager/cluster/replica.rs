@@ -154,8 +154,9 @@ impl Replica {
         self.at(ROUTE)
     }
 
-    /// Takes over what is later in `told`. Nothing when the session was ended.
-    pub fn merge(&mut self, told: &Record<'_>) -> Merged {
+    /// Takes over what is later in `told`. Nothing when the session was ended. The names of the attributes that changed come behind
+    /// those in `names`, if somebody wants to know them.
+    pub fn merge(&mut self, told: &Record<'_>, mut names: Option<&mut Vec<String>>) -> Merged {
         let mut merged = Merged::default();
         let kept = self.kept.clone();
         kept.replicate(|parts| {
@@ -203,6 +204,9 @@ impl Replica {
                             merged.too_large += 1;
                             continue;
                         }
+                        if let Some(names) = &mut names {
+                            names.push(name.to_owned());
+                        }
                     }
                     Told::Removed { .. } => {
                         if stamp == here {
@@ -216,6 +220,9 @@ impl Replica {
                             .map(str::to_owned);
                         if let Some(name) = name {
                             parts.attributes.remove(&name);
+                            if let Some(names) = &mut names {
+                                names.push(name);
+                            }
                         }
                     }
                 }

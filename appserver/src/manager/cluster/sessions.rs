@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::core::{ClusterStatus, Core, CoreConfig, NewKey, Outbox, Stream};
+use super::core::{AttributeListener, ClusterStatus, Core, CoreConfig, NewKey, Outbox, Stream};
 use super::group::{Group, NATIVE, peer};
 use super::hub::Hears;
 use super::message::SessionMessage;
@@ -123,6 +123,11 @@ impl<G: Group> ClusterManager<G> {
             unanswered: AtomicU64::new(0),
             arrived: Notify::new(),
         }))
+    }
+
+    /// Has a listener told of changed attributes from now on; whether there was none.
+    pub fn listen(&self, listener: Arc<dyn AttributeListener>) -> bool {
+        self.0.core.listen(listener)
     }
 
     /// Learns of the members that were there before this manager listened.

@@ -169,13 +169,18 @@ impl Store {
         }
     }
 
-    /// Takes over a session, or a change of one.
-    pub fn take(&self, record: &Record<'_>, now: Timestamp) -> Taken {
+    /// Takes over a session, or a change of one. `names` is for those of the attributes that changed in a session that was here.
+    pub fn take(
+        &self,
+        record: &Record<'_>,
+        names: Option<&mut Vec<String>>,
+        now: Timestamp,
+    ) -> Taken {
         let mut key = record.key;
         for _ in 0..HOPS_MAX {
             let mut shard = self.table.shard(key);
             if let Some(replica) = shard.get_mut(key) {
-                let merged = replica.merge(record);
+                let merged = replica.merge(record, names);
                 self.clock.observe(merged.latest, now);
                 return Taken::Merged(merged, key);
             }
@@ -191,7 +196,7 @@ impl Store {
                 None => {}
             }
             let mut replica = Replica::new(restored(key, record), record.primary);
-            let merged = replica.merge(record);
+            let merged = replica.merge(record, None);
             self.clock.observe(merged.latest, now);
             replica.marks.partial = !record.full;
             if let Some(place) = shard.beside.drop_place(key) {
@@ -342,7 +347,7 @@ impl Store {
             if let Ok(mut reader) = Reader::new(&told, now)
                 && let Ok(Some(Item::Record(record))) = reader.item()
             {
-                replica.merge(&record);
+                replica.merge(&record, None);
             }
             if other.place() > replica.place() {
                 replica.set_place(other.place());

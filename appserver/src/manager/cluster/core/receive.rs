@@ -232,8 +232,10 @@ impl Core {
         if record.full {
             answer.need.retain(|key| *key != record.key);
         }
-        match self.store.take(record, now) {
+        let mut names = self.wants_names();
+        match self.store.take(record, names.as_mut(), now) {
             Taken::Merged(merged, key) => {
+                self.tell_listener(key, names);
                 if merged.partial {
                     answer.need.push(key);
                 }

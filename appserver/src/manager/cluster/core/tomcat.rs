@@ -95,7 +95,7 @@ impl Core {
                     route: (id.route.unwrap_or_default(), Stamp::ZERO),
                     told: Vec::new(),
                 };
-                self.store.take(&record, now);
+                self.store.take(&record, None, now);
                 self.release_held(id, now);
             }
             Event::Expired => {
@@ -116,11 +116,13 @@ impl Core {
             }
             Event::Delta => {
                 let (delta, error) = Delta::decode(message.body.as_deref().unwrap_or_default());
+                let mut names = self.wants_names();
                 if let Some(replica) = shard.get_mut(key) {
-                    take_delta(replica, &delta, told, by);
+                    take_delta(replica, &delta, told, by, names.as_mut());
                     replica.accessed(now, by);
                 }
                 drop(shard);
+                self.tell_listener(key, names);
                 if let Some(error) = error {
                     self.drop_message(message, &error.into());
                 }
@@ -196,7 +198,7 @@ impl Core {
             route: (id.route.unwrap_or_default(), stamp),
             told: told.collect(),
         };
-        self.store.take(&record, now);
+        self.store.take(&record, None, now);
         self.count_in(1);
     }
 
@@ -385,7 +387,13 @@ impl Core {
 }
 
 /// Applies the actions in their order.
-fn take_delta(replica: &mut Replica, delta: &Delta, told: Timestamp, by: u32) {
+fn take_delta(
+    replica: &mut Replica,
+    delta: &Delta,
+    told: Timestamp,
+    by: u32,
+    mut names: Option<&mut Vec<String>>,
+) {
     for action in &delta.actions {
         let mut attributes = Attributes::new();
         let (mut interval, mut change) = (None, None);
@@ -412,7 +420,7 @@ fn take_delta(replica: &mut Replica, delta: &Delta, told: Timestamp, by: u32) {
         }
         let facts = replica.kept().facts();
         let route = facts.id.suffix.route().unwrap_or_default();
-        replica.merge(&Record {
+        let record = Record {
             key: facts.id.key,
             full: false,
             created: facts.created,
@@ -422,6 +430,7 @@ fn take_delta(replica: &mut Replica, delta: &Delta, told: Timestamp, by: u32) {
             interval: interval.unwrap_or((facts.max_inactive, Stamp::ZERO)),
             route: (route, Stamp::ZERO),
             told: change.into_iter().collect(),
-        });
+        };
+        replica.merge(&record, names.as_deref_mut());
     }
 }

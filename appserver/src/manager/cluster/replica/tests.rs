@@ -28,7 +28,7 @@ fn take(replica: &mut Replica, message: &[u8]) {
     let mut reader = Reader::new(message, NOW).expect("written here");
     while let Some(item) = reader.item().expect("written here") {
         if let Item::Record(record) = item {
-            replica.merge(&record);
+            replica.merge(&record, None);
         }
     }
 }
