@@ -151,9 +151,10 @@ fn new_items_go_in_the_order_they_came() {
     for number in 0..20_000 {
         set(&store, &number.to_string(), &[0; 500], Expiry::Never, START);
     }
-    let first = (0..20_000).find(|number| is_there(&store, &number.to_string(), START));
-    let first = first.expect("some are left");
-    assert!((first..20_000).all(|number| is_there(&store, &number.to_string(), START)));
+    let mut left = (0..20_000).filter(|number| is_there(&store, &number.to_string(), START));
+    // By chance a new key or two looks like one that was dropped lately, of which 16 bits are remembered, and gets a longer trial.
+    let first = left.nth(2).expect("some are left");
+    assert_eq!(left.count(), 20_000 - first - 1);
     let usage = store.usage();
     assert_eq!(usage.items + usage.evicted, 20_000);
     assert_eq!(
