@@ -119,9 +119,9 @@ async fn requests_that_share_a_lock_that_died_with_its_node_overwrite_nothing() 
     }
 }
 
-/// A log out of what was given up is not acknowledged, for the nodes still have it.
+/// A log out is final, also that of a session which this server has given up: the nodes still have it.
 #[tokio::test]
-async fn a_log_out_of_a_session_that_was_given_up_is_refused() {
+async fn a_log_out_of_a_session_that_was_given_up_ends_it_on_the_nodes() {
     let world = Shared::new(2);
     let [one, two] = [(); 2].map(|()| Server::new(&world, LockingMode::All));
     let id = one.made().await;
@@ -131,10 +131,34 @@ async fn a_log_out_of_a_session_that_was_given_up_is_refused() {
     world.mood(0, Mood::Refuses);
     two.append(&id, "b").await.expect("n2 is well");
     assert_eq!(one.commit(&first).await, Err(ManagerError::Overtaken));
-    let removed = one.manager.remove(&beside).await;
-    assert_eq!(removed, Err(ManagerError::Overtaken));
-    let seen = list(&one.find(&id).await.expect("n2 is well"));
-    assert!(seen.contains('b'), "{seen}");
+    // As a request does it: the application ends the session, and the server stores that.
+    beside.invalidate();
+    assert_eq!(one.manager.remove(&beside).await, Ok(()));
+    for server in [&one, &two, &Server::new(&world, LockingMode::All)] {
+        let asked = AskedId::parse(id.as_bytes()).expect("an id");
+        let found = server.manager.find(&asked, &PAGE, world.now()).await;
+        assert!(matches!(found, Ok(None)));
+    }
+}
+
+/// A log in that comes too late has seen what others stored meanwhile; a request that shares its session and changed nothing must not
+/// put the older record back.
+#[tokio::test]
+async fn a_log_in_that_is_refused_leaves_what_others_stored() {
+    let world = Shared::new(2);
+    let [one, two] = [(); 2].map(|()| Server::new(&world, LockingMode::All));
+    let id = one.made().await;
+    let first = one.find(&id).await.expect("well");
+    let beside = one.find(&id).await.expect("they share the lock");
+    first.append("list", "lost").expect("alive");
+    world.mood(0, Mood::Refuses);
+    two.append(&id, "b").await.expect("n2 is well");
+    let changed = one.manager.change_id(&beside, world.now()).await;
+    assert_eq!(changed, Err(ManagerError::Overtaken));
+    assert_eq!(one.commit(&beside).await, Ok(()));
+    let seen = list(&two.find(&id).await.expect("n2 is well"));
+    assert!(seen.contains('b') && !seen.contains("lost"), "{seen}");
+    assert_eq!(one.commit(&first).await, Err(ManagerError::Overtaken));
 }
 
 /// Two copies that were written beside each other: as long as the writer of one may still be at it, nobody may say that the newer

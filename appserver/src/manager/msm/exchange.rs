@@ -8,7 +8,7 @@ use super::protocol::safe::{Change, Owned, Trouble};
 use super::protocol::{Ending, Held, NonSticky, Outcome, Safe, Sticky, World};
 use super::settings::{Behaviour, MsmSettings, SettingsError};
 use crate::manager::{ManagerError, NodeStatus, RequestLine, StoreStatus};
-use crate::session::{AskedId, SessionError};
+use crate::session::{AskedId, SessionError, SessionId};
 
 /// The exchange with the nodes.
 #[derive(Debug)]
@@ -119,6 +119,18 @@ impl<W: World> Exchange<W> {
             Self::NonSticky(exchange) => exchange.remove(held).await,
             Self::Sticky(exchange) => exchange.remove(held).await,
             Self::Safe(exchange) => exchange.remove(held).await?,
+        }
+        Ok(())
+    }
+
+    /// The application ended a session that this server has given up.
+    pub(super) async fn remove_lost(
+        &self,
+        id: &SessionId,
+        interval: i32,
+    ) -> Result<(), ManagerError> {
+        if let Self::Safe(exchange) = self {
+            Box::pin(exchange.remove_lost(id, interval)).await?;
         }
         Ok(())
     }

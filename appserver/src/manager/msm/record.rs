@@ -16,6 +16,7 @@
 //! | | 2 + n | who is logged in, a Java object |
 //! | | 2 + n | version 2: the request that a log in form interrupted |
 //! | | 2 + n | version 2: who logs in by that form |
+//! | | to H | an extension; members with msm have none and skip it, since their attributes begin at H too |
 //! | H | rest | attributes, see [`super::attributes`] |
 
 use super::validity::timestamp;
@@ -51,6 +52,8 @@ pub struct Record<'a> {
     pub saved_request: &'a [u8],
     /// Who logs in by that form; empty: nobody.
     pub saved_principal: &'a [u8],
+    /// What the header has beyond msm's fields; empty: nothing.
+    pub extension: &'a [u8],
     /// The attributes, encoded.
     pub attributes: &'a [u8],
 }
@@ -137,17 +140,27 @@ impl<'a> Record<'a> {
             principal: counted(rest)?,
             saved_request: if version == 1 { &[] } else { counted(rest)? },
             saved_principal: if version == 1 { &[] } else { counted(rest)? },
+            extension: *rest,
             attributes,
         };
-        if !rest.is_empty() {
-            return Err(RecordError::Field("header length"));
-        }
         Ok(record)
+    }
+
+    /// The attributes of a record that was decoded once; nothing else in it is looked at.
+    pub fn attributes_of(bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let header = bytes.get(2..)?.first_chunk()?;
+        bytes.get(usize::from(u16::from_be_bytes(*header))..)
+    }
+
+    /// When a record that was decoded once was stored; nothing else in it is looked at.
+    pub fn last_backup_of(bytes: &[u8]) -> Option<Timestamp> {
+        timestamp(*bytes.get(34..)?.first_chunk()?)
     }
 
     /// The record in version 2.
     pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
-        let mut bytes = Vec::with_capacity(52 + self.id.len() + self.attributes.len());
+        let room = 52 + self.id.len() + self.extension.len() + self.attributes.len();
+        let mut bytes = Vec::with_capacity(room);
         bytes.extend([0, 2, 0, 0]);
         bytes.extend(self.created.0.to_be_bytes());
         bytes.extend(self.last_accessed.0.to_be_bytes());
@@ -160,6 +173,7 @@ impl<'a> Record<'a> {
         put(&mut bytes, "principal", self.principal)?;
         put(&mut bytes, "saved request", self.saved_request)?;
         put(&mut bytes, "saved principal", self.saved_principal)?;
+        bytes.extend_from_slice(self.extension);
         let header = length("header", bytes.len())?;
         bytes[2..4].copy_from_slice(&header);
         bytes.extend_from_slice(self.attributes);

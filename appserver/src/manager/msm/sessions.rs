@@ -199,7 +199,7 @@ impl<W: World + 'static> Manager for MsmManager<W> {
             Some(live) if !session.is_ended() => inner.rename(live, &place).await,
             _ => Err(ended()),
         };
-        if let Ok(true) = renamed {
+        if matches!(renamed, Ok(true) | Err(ManagerError::Overtaken)) {
             inner.overtaken(&mut locked).await;
         }
         inner.in_use.leave(session.id().key, place, locked, true);
@@ -255,13 +255,11 @@ impl<W: World + 'static> Manager for MsmManager<W> {
 
     async fn remove(&self, session: &Session) -> Result<(), ManagerError> {
         let inner = &*self.0;
-        let is_first = !session.is_ended();
         session.invalidate();
         let Some((place, mut locked)) = inner.in_use.find(session).await else {
-            return match is_first {
-                true => Err(ManagerError::Overtaken),
-                false => Ok(()),
-            };
+            // Another request ended it, or was overtaken, and the nodes still have it.
+            let interval = session.facts().max_inactive;
+            return inner.exchange.remove_lost(&session.id(), interval).await;
         };
         let mut removed = Ok(());
         if let Some(mut live) = locked.take() {

@@ -97,7 +97,7 @@ impl Held {
 
     /// The encoded attributes of the record that is stored.
     pub fn stored_attributes(&self) -> &[u8] {
-        self.record().map_or(&[][..], |record| record.attributes)
+        Record::attributes_of(&self.stored).unwrap_or_default()
     }
 
     /// The encoded attributes that the session in this server was based on when changes of others were merged into the stored one:
@@ -125,9 +125,7 @@ impl Held {
     /// Whether the record that is stored is at least one interval old, and so has to be stored again. Always, for a session
     /// that never expires.
     pub(super) fn is_old(&self, now: Timestamp) -> bool {
-        let stored = self
-            .record()
-            .map_or(Timestamp(0), |record| record.last_backup);
+        let stored = Record::last_backup_of(&self.stored).unwrap_or_default();
         let interval = u64::try_from(self.validity.interval).unwrap_or(0);
         now.since(stored) >= interval * 1000
     }
@@ -149,15 +147,16 @@ impl Held {
 
     /// The record with these attributes, to be stored now; what only Tomcat's log in needs stays as it was.
     pub(super) fn encode(&self, attributes: &[u8], now: Timestamp) -> Result<Vec<u8>, RecordError> {
-        self.encode_after(attributes, now, self.validity.last_accessed)
+        self.encode_after(attributes, now, self.validity.last_accessed, &[])
     }
 
-    /// The same, with the time of the last access before this one; the validity record has a better one.
+    /// The same with an extension, and with the time of the last access before this one; the validity record has a better one.
     pub(super) fn encode_after(
         &self,
         attributes: &[u8],
         now: Timestamp,
         before: Timestamp,
+        extension: &[u8],
     ) -> Result<Vec<u8>, RecordError> {
         let id = self.id.text();
         let new = Record {
@@ -173,6 +172,7 @@ impl Held {
             principal: &[],
             saved_request: &[],
             saved_principal: &[],
+            extension,
             attributes,
         };
         match self.record() {

@@ -12,6 +12,7 @@
 //!   repair.rs   what the background does: checks of the nodes, copies that differ
 //!       │
 //!   copy.rs     what the nodes have of a session                                             pure
+//!   ancestry.rs which records one was made from                                              pure
 //!   merge.rs    changes of several requests, attribute by attribute                          pure
 //!   health.rs   which nodes are up                                                           pure
 //!   dirty.rs    which sessions have copies that differ                                       pure
@@ -22,9 +23,10 @@
 //! parallel one are all of the same session, and there is no older copy that they could find.
 //!
 //! Every write but the first needs what was read before (`cas`, or `add` where nothing was). Each writer gives its record a later
-//! time of storing than the one that it read, so that of two copies the newer is known. A store is acknowledged when every copy
-//! that can be reached has it.
+//! time of storing than the one that it read, and says which records it was made from, so that of two copies the newer is known, and
+//! whether it has what the older has. A store is acknowledged when every copy that can be reached has it.
 
+mod ancestry;
 mod conflict;
 pub(super) mod copy;
 pub mod dirty;
@@ -40,6 +42,7 @@ mod sticky;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::ancestry::Writer;
 use self::copy::Copy;
 use self::dirty::Dirty;
 use self::health::{Health, State};
@@ -88,6 +91,7 @@ pub struct Safe<W> {
     dirty: Dirty,
     /// Sessions that were ended while a node did not answer.
     ended: Dirty,
+    writer: Writer,
     counters: Counters,
 }
 
@@ -171,6 +175,7 @@ impl<W: World> Safe<W> {
         let nodes = NodesInUse::new(settings, prefix, route, world)?;
         Ok(Self {
             health: Health::new(nodes.settings.memcached_nodes.all().len()),
+            writer: Writer::new(nodes.world.random(u32::MAX as usize) as u32 + 1),
             nodes,
             absent: Absent::default(),
             learned: Learned::default(),

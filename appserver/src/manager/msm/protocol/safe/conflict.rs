@@ -1,13 +1,25 @@
 //! What a request makes of its changes and those that others stored since it read: merges both, waits until the others are done, or is
 //! refused.
 
-use super::copy::{Copy, are_beside, base_version, version};
-use super::merge::{Ours, merge, overlap};
+use super::ancestry::{Ancestors, are_unrelated, is_made_from};
+use super::copy::{Copy, are_beside, version};
+use super::merge::{Ours, Theirs, merge, overlap};
 use super::save::attributes_of;
 use super::{Safe, Trouble};
 use crate::manager::msm::protocol::World;
 use crate::manager::msm::protocol::held::Held;
 use crate::manager::msm::settings::LockingMode;
+
+/// What a request is about to store.
+#[derive(Debug)]
+pub(super) struct Body {
+    /// Encoded.
+    pub(super) attributes: Vec<u8>,
+    /// What it is made from.
+    pub(super) ancestors: Ancestors,
+    /// Others' changes are among it.
+    pub(super) is_merged: bool,
+}
 
 impl<W: World> Safe<W> {
     /// Whether of a copy and what we read none was made from the other: their writers are about to find out, and merge both. Whoever
@@ -19,66 +31,100 @@ impl<W: World> Safe<W> {
             return false;
         }
         let records = held.seen.copies.iter().filter_map(Copy::record);
-        let others = records.filter(|(record, _)| !written.iter().any(|ours| ours == record));
-        let others: Vec<(&[u8], u64)> = others.collect();
+        let others = records.filter(|record| !written.iter().any(|ours| ours == record));
+        let others: Vec<&[u8]> = others.collect();
         let now = self.now();
-        let from = (base, version(base));
         let both_changed = |one: &[u8], other: &[u8]| {
             let own = Ours {
                 attributes: attributes_of(one),
                 changed: &[],
             };
-            overlap(attributes_of(base), &[attributes_of(other)], own)
+            let theirs = Theirs {
+                from: attributes_of(base),
+                to: attributes_of(other),
+            };
+            overlap(attributes_of(base), &[theirs], own)
         };
-        let is_torn = |one: (&[u8], u64), other: (&[u8], u64)| {
-            are_beside(one, other, now) && both_changed(one.0, other.0)
-        };
-        others.iter().any(|other| are_beside(*other, from, now))
+        let is_torn =
+            |one: &[u8], other: &[u8]| are_beside(one, other, now) && both_changed(one, other);
+        others.iter().any(|other| are_beside(other, base, now))
             || held.seen.is_fenced && matches!(others[..], [one, other, ..] if is_torn(one, other))
     }
 
-    /// The attributes to be stored, ours with what others stored since `base` was read, and the version that they are made from.
+    /// What is to be stored: our attributes, with what others stored since `base` was read; with `all` also what they stored beside it.
     pub(super) fn body(
         &self,
         held: &mut Held,
         base: &[u8],
         written: &[Vec<u8>],
         ours: Ours<'_>,
-    ) -> Result<(Vec<u8>, u64), Trouble> {
-        let known = version(base);
+        all: bool,
+    ) -> Result<Body, Trouble> {
+        let mut ancestors = Ancestors::of(base);
+        let alone = |ancestors| Body {
+            attributes: ours.attributes.to_vec(),
+            ancestors,
+            is_merged: false,
+        };
         if self.nodes.settings.locking_mode == LockingMode::None {
-            return Ok((ours.attributes.to_vec(), known));
+            return Ok(alone(ancestors));
         }
         let records = held.seen.copies.iter().filter_map(Copy::record);
-        // What was made from an older one than ours is of somebody who is about to find out, and tries again. What we wrote
-        // ourselves comes first: it has only what others had before.
+        // What was not made from ours is of somebody who is about to find out, and tries again. What we wrote ourselves comes
+        // first: it has only what others had before.
         let is_ours = |record: &[u8]| written.iter().any(|written| written == record);
         let mut theirs: Vec<(bool, u64, &[u8])> = records
-            .filter(|(record, version)| *version > known && base_version(record) >= known)
-            .map(|(record, version)| (!is_ours(record), version, record))
+            .filter(|record| {
+                *record != base && is_made_from(record, base) || all && are_unrelated(record, base)
+            })
+            .map(|record| (!is_ours(record), version(record), record))
             .collect();
         theirs.sort_unstable();
         theirs.dedup();
+        // One that another was made from is in it.
+        let all = theirs.clone();
+        theirs.retain(|(.., record)| {
+            let mut newer = all.iter().filter(|(.., other)| other != record);
+            !newer.any(|(.., other)| is_made_from(other, record))
+        });
         if theirs.is_empty() && !held.seen.foreign {
-            return Ok((ours.attributes.to_vec(), known));
+            return Ok(alone(ancestors));
         }
-        let from = theirs.iter().map(|(_, version, _)| *version);
-        let from = from.fold(known, u64::max);
-        if !theirs.is_empty() {
+        theirs.iter().for_each(|(.., record)| ancestors.add(record));
+        let is_merged = !theirs.is_empty();
+        if is_merged {
             Self::count(&self.counters.merges);
         }
+        let copies = &held.seen.copies;
         let others = theirs.iter().filter(|(others, ..)| *others);
-        let others: Vec<&[u8]> = others.map(|(.., record)| attributes_of(record)).collect();
-        let theirs: Vec<&[u8]> = theirs
-            .iter()
-            .map(|(_, _, record)| attributes_of(record))
-            .collect();
+        let others = others.map(|(.., record)| changes(copies, base, record));
+        let others: Vec<Theirs<'_>> = others.collect();
+        let theirs = theirs.iter();
+        let theirs = theirs.map(|(.., record)| changes(copies, base, record));
+        let theirs: Vec<Theirs<'_>> = theirs.collect();
         if held.seen.is_fenced && overlap(attributes_of(base), &others, ours) {
             return Err(Trouble::Overtaken);
         }
         let merged = merge(attributes_of(base), &theirs, ours);
         held.seen.foreign = true;
-        let merged = merged.map_err(|error| Trouble::Form(error.to_string()))?;
-        Ok((merged, from))
+        let attributes = merged.map_err(|error| Trouble::Form(error.to_string()))?;
+        Ok(Body {
+            attributes,
+            ancestors,
+            is_merged,
+        })
+    }
+}
+
+/// What others changed since `base`, or, in a record beside it, since the last one of these copies that both were made from. If
+/// that is not known, all that it has was set.
+fn changes<'a>(copies: &'a [Copy], base: &'a [u8], record: &'a [u8]) -> Theirs<'a> {
+    let is_common = |from: &&[u8]| is_made_from(record, from) && is_made_from(base, from);
+    let records = copies.iter().filter_map(Copy::record);
+    let common = records.chain([base]).filter(is_common);
+    let from = common.max_by_key(|record| version(record));
+    Theirs {
+        from: attributes_of(from.unwrap_or_default()),
+        to: attributes_of(record),
     }
 }

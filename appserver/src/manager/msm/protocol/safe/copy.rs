@@ -1,5 +1,6 @@
 //! The copies of a session as they were read. Pure.
 
+use super::ancestry::{are_unrelated, is_made_from, is_newer};
 use crate::manager::msm::attributes;
 use crate::manager::msm::key::Kind;
 use crate::manager::msm::protocol::{Answer, Verb};
@@ -17,8 +18,8 @@ pub(crate) struct Copy {
 /// What a node has of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
-    /// A session record, with its cas unique and [`version`].
-    Record(Vec<u8>, u64, u64),
+    /// A session record, with its cas unique.
+    Record(Vec<u8>, u64),
     /// Nothing.
     Missing,
     /// Something that is no session record, such as the byte of msm's probes; with its cas unique.
@@ -35,10 +36,7 @@ impl Found {
         match answer {
             Some(Answer::HitCas(bytes, unique)) => match Record::decode(&bytes) {
                 Ok(record) if !record.is_valid => Self::Ended(bytes),
-                Ok(record) => {
-                    let version = record.last_backup.0;
-                    Self::Record(bytes, unique, version)
-                }
+                Ok(_) => Self::Record(bytes, unique),
                 Err(_) => Self::Damaged(unique),
             },
             Some(Answer::Miss) => Self::Missing,
@@ -49,7 +47,7 @@ impl Found {
     /// The command that puts a record there unless somebody else wrote meanwhile.
     pub(super) fn replaced_by(&self, exptime: i64, record: &[u8]) -> Option<Verb> {
         match self {
-            Self::Record(_, unique, _) | Self::Damaged(unique) => {
+            Self::Record(_, unique) | Self::Damaged(unique) => {
                 Some(Verb::Cas(exptime, record.into(), *unique))
             }
             Self::Missing => Some(Verb::Add(exptime, record.into())),
@@ -59,10 +57,10 @@ impl Found {
 }
 
 impl Copy {
-    /// Its record and version.
-    pub(super) fn record(&self) -> Option<(&[u8], u64)> {
+    /// Its record.
+    pub(super) fn record(&self) -> Option<&[u8]> {
         match &self.found {
-            Found::Record(bytes, _, version) => Some((bytes, *version)),
+            Found::Record(bytes, _) => Some(bytes),
             _ => None,
         }
     }
@@ -96,9 +94,9 @@ impl Copy {
 }
 
 /// The newest record of some copies; of equally new ones the first.
-pub(super) fn newest(copies: &[Copy]) -> Option<(&[u8], u64)> {
+pub(super) fn newest(copies: &[Copy]) -> Option<&[u8]> {
     let records = copies.iter().filter_map(Copy::record);
-    records.reduce(|best, next| if next.1 > best.1 { next } else { best })
+    records.reduce(|best, next| if is_newer(next, best) { next } else { best })
 }
 
 /// For so many milliseconds the writer of a copy may still be about to find out that another was written beside it.
@@ -107,23 +105,16 @@ const YOUNG_MILLIS: u64 = 10_000;
 /// Whether there is a copy that the newest one was not made from, and their writers may still be at it: nobody else can say which
 /// of them is acknowledged.
 pub(super) fn are_in_doubt(copies: &[Copy], now: Timestamp) -> bool {
-    let Some((newest, at)) = newest(copies) else {
+    let Some(newest) = newest(copies) else {
         return false;
     };
     let mut records = copies.iter().filter_map(Copy::record);
-    records.any(|(record, at)| is_sibling(record, at, newest)) && is_young(at, now)
+    records.any(|record| !is_made_from(newest, record)) && is_young(version(newest), now)
 }
 
-/// Whether this record, of this version, was stored beside one that is as new or newer, so that neither was made from the other.
-pub(super) fn is_sibling(record: &[u8], at: u64, newer: &[u8]) -> bool {
-    record != newer && at > base_version(newer)
-}
-
-/// Whether of these two, with their versions, neither was made from the other, and their writers may still be at it.
-pub(super) fn are_beside(one: (&[u8], u64), other: (&[u8], u64), now: Timestamp) -> bool {
-    let is_from = |one: u64, other: &[u8]| one <= base_version(other);
-    let related = one.0 == other.0 || is_from(one.1, other.0) || is_from(other.1, one.0);
-    !related && is_young(one.1.max(other.1), now)
+/// Whether of these two none was made from the other, and their writers may still be at it.
+pub(super) fn are_beside(one: &[u8], other: &[u8], now: Timestamp) -> bool {
+    are_unrelated(one, other) && is_young(version(one).max(version(other)), now)
 }
 
 /// Whether a record was stored so lately that its writer may still be at it.
@@ -131,15 +122,9 @@ pub(super) fn is_young(at: u64, now: Timestamp) -> bool {
     now.since(Timestamp(at)) < YOUNG_MILLIS
 }
 
-/// How new a record is: its time of storing, which each writer makes larger than that of the record that it read.
+/// When a record was stored, which each writer makes later than that of the record that it read.
 pub(super) fn version(record: &[u8]) -> u64 {
-    Record::decode(record).map_or(0, |record| record.last_backup.0)
-}
-
-/// The version that a record was made from: each writer puts it where msm has the time of the access before, which members read
-/// from the validity record.
-pub(super) fn base_version(record: &[u8]) -> u64 {
-    Record::decode(record).map_or(0, |record| record.last_accessed.0)
+    Record::last_backup_of(record).map_or(0, |at| at.0)
 }
 
 /// What stands where a session was ended, so that who still holds it cannot bring it back: a record that says that it is not valid,
@@ -159,6 +144,7 @@ pub(super) fn tombstone(id: &str, interval: i32, now: Timestamp) -> Result<Vec<u
         principal: &[],
         saved_request: &[],
         saved_principal: &[],
+        extension: &[],
         attributes: &none.unwrap_or_default(),
     }
     .encode()

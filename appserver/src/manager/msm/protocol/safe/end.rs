@@ -1,9 +1,10 @@
 //! Ends: a log out and a new id leave a mark where the session was, for as long as its record could have lived. The mark wins over
 //! every record, so that neither a request that is still running nor a node that was away brings the session back.
 
+use super::ancestry::Ancestors;
 use super::copy::{Copy, Found, tombstone, version};
 use super::merge::Ours;
-use super::save::{TRIES_MAX, attributes_of, before};
+use super::save::{TRIES_MAX, attributes_of};
 use super::{Safe, Trouble, join};
 use crate::manager::msm::key::Kind;
 use crate::manager::msm::protocol::held::Held;
@@ -28,6 +29,15 @@ impl<W: World> Safe<W> {
         }
         // A sticky session is gone with this server's memory; its copy follows when the node answers.
         match marked || self.nodes.settings.sticky {
+            true => Ok(()),
+            false => Err(self.unavailable()),
+        }
+    }
+
+    /// A session that this server has given up was ended; a log out is final all the same.
+    pub async fn remove_lost(&self, id: &SessionId, interval: i32) -> Result<(), Trouble> {
+        self.absent.add(id.to_string(), self.now());
+        match self.mark(id, interval).await || self.nodes.settings.sticky {
             true => Ok(()),
             false => Err(self.unavailable()),
         }
@@ -95,14 +105,14 @@ impl<W: World> Safe<W> {
             // What our mark replaced on one node others may have acknowledged.
             let read = held.seen.copies.len();
             held.seen.copies.append(&mut replaced);
-            let (body, from) = match self.body(held, &base, &[], own) {
+            let body = match self.body(held, &base, &[], own, marked) {
                 // It is too late to refuse: what requests here changed is not in it, and they will be told so.
                 Err(Trouble::Overtaken) if marked => {
                     own = Ours {
                         attributes: attributes_of(&base),
                         changed: &[],
                     };
-                    self.body(held, &base, &[], own)?
+                    self.body(held, &base, &[], own, marked)?
                 }
                 body => body?,
             };
@@ -110,12 +120,13 @@ impl<W: World> Safe<W> {
             let records = held.seen.copies.iter();
             let records = records.filter(|copy| copy.record().is_some());
             replaced.extend(records.cloned());
-            if from > version(&base) {
-                merged = Some(body);
+            let ancestors = body.ancestors;
+            if body.is_merged {
+                merged = Some(body.attributes);
             }
             // What others stored may be gone already by our own mark.
             let body = merged.as_deref().unwrap_or(own.attributes);
-            let stored = self.store_renamed(renamed, body).await;
+            let stored = self.store_renamed(renamed, body, ancestors).await;
             if !marked {
                 stored?;
             }
@@ -174,14 +185,14 @@ impl<W: World> Safe<W> {
         &self,
         renamed: &mut Held,
         attributes: &[u8],
+        ancestors: Ancestors,
     ) -> Result<(), Trouble> {
         let Some(primary) = self.nodes.node_of(renamed.id.suffix.node()) else {
             return Ok(());
         };
         let now = self.now();
         let at = Timestamp(now.0.max(version(&renamed.stored) + 1));
-        let record = renamed.encode_after(attributes, at, before(version(&renamed.stored), at));
-        let record = record.map_err(|error| Trouble::Form(error.to_string()))?;
+        let record = self.record(renamed, attributes, ancestors, at)?;
         let interval = renamed.validity.interval;
         let homes = self.homes(primary);
         let each = homes.iter().map(|node| {

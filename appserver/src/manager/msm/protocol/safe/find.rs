@@ -1,6 +1,7 @@
 //! Reads all copies of a session at once. The newest counts, a mark of an end wins over all, and what did not answer is not known.
 
-use super::copy::{Copy, Found, are_in_doubt, newest, version};
+use super::ancestry::is_newer;
+use super::copy::{Copy, Found, are_in_doubt, newest};
 use super::keep::grain;
 use super::lock::Owned;
 use super::{COPIES, Safe, Trouble};
@@ -33,7 +34,7 @@ pub(super) struct Reading {
     /// The times of the latest request.
     pub(super) validity: Option<Validity>,
     /// Where another member moved it because its own node was down: node, record.
-    moved: Option<(usize, Vec<u8>, u64)>,
+    moved: Option<(usize, Vec<u8>)>,
     /// The answer to the command that stood in front.
     front: Option<Answer>,
 }
@@ -136,8 +137,8 @@ impl<W: World> Safe<W> {
             return Err(self.unavailable());
         }
         let mut base = None;
-        if let Some((record, found)) = newest(&reading.copies)
-            && found > version(&held.stored)
+        if let Some(record) = newest(&reading.copies)
+            && is_newer(record, &held.stored)
         {
             base = Some(held.stored_attributes().to_vec());
             held.stored = record.to_vec();
@@ -257,8 +258,8 @@ impl<W: World> Safe<W> {
             for node in homes.iter().filter(|node| **node != primary) {
                 let gets = self.moved(asked, *node);
                 let answer = self.ask(*node, vec![gets]).await.pop();
-                if let Found::Record(bytes, _, version) = Found::of(answer) {
-                    reading.moved = Some((*node, bytes, version));
+                if let Found::Record(bytes, _) = Found::of(answer) {
+                    reading.moved = Some((*node, bytes));
                 }
             }
         }
@@ -316,8 +317,8 @@ impl<W: World> Safe<W> {
             if let Some(Answer::Hit(bytes)) = answers.next() {
                 reading.validity = later(reading.validity, Validity::decode(&bytes));
             }
-            if let Found::Record(bytes, _, version) = Found::of(answers.next()) {
-                reading.moved = Some((node, bytes, version));
+            if let Found::Record(bytes, _) = Found::of(answers.next()) {
+                reading.moved = Some((node, bytes));
             }
         }
         reading
@@ -345,14 +346,14 @@ impl<W: World> Safe<W> {
             return Ok(None);
         }
         let best = newest(&copies);
-        if let Some((node, record, version)) = moved
-            && best.is_none_or(|(_, best)| version > best)
+        if let Some((node, record)) = moved
+            && best.is_none_or(|best| is_newer(&record, best))
         {
             let id = confirmed(asked).map(|id| self.nodes.moved(&id, node));
             let held = id.and_then(|id| Held::found(id, record).ok());
             return Ok(held.filter(|held| held.validity.is_valid(self.now())));
         }
-        let Some((record, _)) = best else {
+        let Some(record) = best else {
             // A node that is known to be down does not make every other answer worthless.
             return match is(Found::Unknown) || copies.is_empty() {
                 true => Err(self.unavailable()),

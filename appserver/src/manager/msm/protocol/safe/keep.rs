@@ -1,5 +1,6 @@
 //! What a request does with a session that it did not change: prolongs its copies now and then, and makes those again that are missing.
 
+use super::ancestry::is_made_from;
 use super::copy::{Copy, Found, are_beside, version};
 use super::merge::Ours;
 use super::{Safe, Trouble, join};
@@ -29,14 +30,17 @@ impl<W: World> Safe<W> {
             let (kind, _) = Self::kinds(*node, primary);
             let copy = held.seen.copies.iter().find(|copy| copy.node == *node);
             let current = copy.and_then(Copy::record);
-            let current = current.is_some_and(|(record, _)| record == held.stored);
+            let current = current.is_some_and(|record| record == held.stored);
             let exptime = self.exptime(held.validity.interval, now);
-            let stored = (held.stored.as_slice(), version(&held.stored));
-            let is_beside = |there| are_beside(there, stored, now);
-            let beside = copy.and_then(Copy::record).is_some_and(is_beside);
-            complete &= !beside;
+            // Others may have stored something since, which this request has not.
+            let is_theirs = |there: &[u8]| {
+                !current && is_made_from(there, &held.stored)
+                    || are_beside(there, &held.stored, now)
+            };
+            let theirs = copy.and_then(Copy::record).is_some_and(is_theirs);
+            complete &= !theirs;
             let verb = match copy {
-                Some(_) if beside => None,
+                Some(_) if theirs => None,
                 Some(copy) if !current => copy.found.replaced_by(exptime, &held.stored),
                 _ => due.then_some(Verb::Touch(exptime)),
             };
@@ -116,7 +120,7 @@ pub(super) fn is_recent(held: &Held, now: Timestamp) -> bool {
 pub(super) fn has_all(held: &Held, homes: &[usize]) -> bool {
     let current = |copy: &Copy| {
         let record = copy.record();
-        record.is_some_and(|(record, _)| record == held.stored)
+        record.is_some_and(|record| record == held.stored)
     };
     let copies = &held.seen.copies;
     copies.iter().all(current)

@@ -12,9 +12,22 @@ pub struct Ours<'a> {
     pub changed: &'a [String],
 }
 
-/// What `base` becomes by the changes of others and then by ours. Each of `theirs` is a whole session, the oldest first: what
-/// differs in it from `base` was changed. Of two that changed one attribute the later wins, and we are the last.
-pub fn merge(base: &[u8], theirs: &[&[u8]], ours: Ours<'_>) -> Result<Vec<u8>, AttributesError> {
+/// What others changed: two whole sessions, and what differs in them.
+#[derive(Debug, Clone, Copy)]
+pub struct Theirs<'a> {
+    /// The encoded attributes that they began with.
+    pub from: &'a [u8],
+    /// What they made of them.
+    pub to: &'a [u8],
+}
+
+/// What `base` becomes by the changes of others, the oldest first, and then by ours. Of two that changed one attribute the later wins,
+/// and we are the last.
+pub fn merge(
+    base: &[u8],
+    theirs: &[Theirs<'_>],
+    ours: Ours<'_>,
+) -> Result<Vec<u8>, AttributesError> {
     let decode = |bytes: &[u8]| match bytes {
         [] => Ok(Attributes::new()),
         bytes => attributes::decode(bytes),
@@ -22,11 +35,11 @@ pub fn merge(base: &[u8], theirs: &[&[u8]], ours: Ours<'_>) -> Result<Vec<u8>, A
     let base = decode(base)?;
     let mut merged = base.clone();
     for theirs in theirs {
-        let theirs = decode(theirs)?;
+        let (from, theirs) = (decode(theirs.from)?, decode(theirs.to)?);
         let changed = theirs.iter().map(|(name, _)| name);
-        let removed = base.iter().map(|(name, _)| name);
+        let removed = from.iter().map(|(name, _)| name);
         for name in changed.chain(removed) {
-            if base.get(name) != theirs.get(name) {
+            if from.get(name) != theirs.get(name) {
                 put(&mut merged, &theirs, name)?;
             }
         }
@@ -40,7 +53,7 @@ pub fn merge(base: &[u8], theirs: &[&[u8]], ours: Ours<'_>) -> Result<Vec<u8>, A
 
 /// Whether others and this server changed one attribute since `base`, each to something else; also for a request that still runs
 /// here. What cannot be read counts, for nobody can say.
-pub fn overlap(base: &[u8], theirs: &[&[u8]], ours: Ours<'_>) -> bool {
+pub fn overlap(base: &[u8], theirs: &[Theirs<'_>], ours: Ours<'_>) -> bool {
     let decode = |bytes: &[u8]| match bytes {
         [] => Some(Attributes::new()),
         bytes => attributes::decode(bytes).ok(),
@@ -48,16 +61,18 @@ pub fn overlap(base: &[u8], theirs: &[&[u8]], ours: Ours<'_>) -> bool {
     let (Some(base), Some(own)) = (decode(base), decode(ours.attributes)) else {
         return true;
     };
-    let both = |theirs: &Attributes, name: &str| {
-        let (before, there, here) = (base.get(name), theirs.get(name), own.get(name));
-        let is_changed = here != before || ours.changed.iter().any(|changed| changed == name);
-        is_changed && there != before && there != here
+    let both = |from: &Attributes, to: &Attributes, name: &str| {
+        let (there, here) = (to.get(name), own.get(name));
+        let is_changed =
+            here != base.get(name) || ours.changed.iter().any(|changed| changed == name);
+        is_changed && there != from.get(name) && there != here
     };
     theirs.iter().any(|theirs| {
-        decode(theirs).is_none_or(|theirs| {
-            let names = base.iter().chain(theirs.iter());
-            names.map(|(name, _)| name).any(|name| both(&theirs, name))
-        })
+        let (Some(from), Some(to)) = (decode(theirs.from), decode(theirs.to)) else {
+            return true;
+        };
+        let mut names = from.iter().chain(to.iter()).map(|(name, _)| name);
+        names.any(|name| both(&from, &to, name))
     })
 }
 
@@ -83,7 +98,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Ours, merge};
+    use super::{Ours, Theirs, merge};
     use crate::manager::msm::attributes;
     use crate::session::Attributes;
 
@@ -117,10 +132,11 @@ mod tests {
             base in some(), theirs in prop::collection::vec(some(), 0..3), ours in some(), changed in prop::collection::vec("[a-d]", 0..4),
         ) {
             let encoded: Vec<Vec<u8>> = theirs.iter().map(bytes).collect();
-            let encoded: Vec<&[u8]> = encoded.iter().map(Vec::as_slice).collect();
+            let from = bytes(&base);
+            let encoded: Vec<Theirs<'_>> = encoded.iter().map(|to| Theirs { from: &from, to }).collect();
             let own = bytes(&ours);
             let own = Ours { attributes: &own, changed: &changed };
-            let merged = plain(&merge(&bytes(&base), &encoded, own).expect("plain"));
+            let merged = plain(&merge(&from, &encoded, own).expect("plain"));
             for name in ["a", "b", "c", "d"] {
                 let last = theirs.iter().rev().find(|t| t.get(name) != base.get(name));
                 let expected = match changed.iter().any(|c| c == name) {
@@ -139,7 +155,11 @@ mod tests {
             changed: &[],
         };
         assert!(merge(b"x", &[], nothing).is_err());
-        assert!(merge(&[], &[b"x"], nothing).is_err());
+        let strange = Theirs {
+            from: &[],
+            to: b"x",
+        };
+        assert!(merge(&[], &[strange], nothing).is_err());
         assert_eq!(
             plain(&merge(&[], &[], nothing).expect("empty")),
             Plain::new()

@@ -78,7 +78,7 @@ impl<W: World> Safe<W> {
         if copies.iter().any(|copy| copy.is_ended()) {
             return !self.are_moving(copies, id) && self.mark(id, 0).await;
         }
-        let Some((record, _)) = newest(copies) else {
+        let Some(record) = newest(copies) else {
             return true;
         };
         // Their writers are about to find out and put them together; the older one may be acknowledged, and the newer one not.
@@ -97,10 +97,7 @@ impl<W: World> Safe<W> {
         if !(Validity { interval, ..times }).is_valid(now) {
             return true;
         }
-        let differ = copies.iter().filter(|copy| {
-            let record_there = copy.record().map(|(there, _)| there);
-            record_there != Some(record)
-        });
+        let differ = copies.iter().filter(|copy| copy.record() != Some(record));
         let mut alike = true;
         for copy in differ.take(super::COPIES) {
             let (_, validity) = Self::kinds(copy.node, primary);

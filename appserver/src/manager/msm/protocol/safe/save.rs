@@ -2,7 +2,8 @@
 //! is read, merged with the request's own changes, and stored again, one copy after the other, so that of several that try
 //! one gets through.
 
-use super::copy::{Copy, Found, newest, version};
+use super::ancestry::Ancestors;
+use super::copy::{Copy, Found, version};
 use super::merge::Ours;
 use super::{Change, Safe, Trouble, join};
 use crate::manager::msm::expiry;
@@ -125,10 +126,11 @@ impl<W: World> Safe<W> {
                 self.breathe(attempt).await;
                 continue;
             }
-            let newest = newest(copies).map_or(0, |(_, version)| version);
+            let newest = copies.iter().filter_map(Copy::record).map(version);
+            let newest = newest.max().unwrap_or(0);
             let last = written.last().map_or(0, |record| version(record));
             let at = Timestamp(self.now().0.max(newest.max(last).max(version(&base)) + 1));
-            let (body, from) = match self.body(held, &base, &written, ours) {
+            let body = match self.body(held, &base, &written, ours, false) {
                 // What reached one node must not stay there as the newest, over what others were told is stored.
                 Err(Trouble::Overtaken) if !written.is_empty() => {
                     refused = true;
@@ -136,12 +138,11 @@ impl<W: World> Safe<W> {
                         attributes: attributes_of(&base),
                         changed: &[],
                     };
-                    self.body(held, &base, &written, ours)?
+                    self.body(held, &base, &written, ours, false)?
                 }
                 body => body?,
             };
-            let record = held.encode_after(&body, at, before(from, at));
-            let record = record.map_err(|error| Trouble::Form(error.to_string()))?;
+            let record = self.record(held, &body.attributes, body.ancestors, at)?;
             let results = self
                 .write(held, primary, &homes, &record, attempt > 0)
                 .await;
@@ -177,6 +178,19 @@ impl<W: World> Safe<W> {
             return Ok(Outcome::Stored);
         }
         Err(Trouble::Contended)
+    }
+
+    /// The record with these attributes that is made from these ancestors.
+    pub(super) fn record(
+        &self,
+        held: &Held,
+        attributes: &[u8],
+        ancestors: Ancestors,
+        at: Timestamp,
+    ) -> Result<Vec<u8>, Trouble> {
+        let (settled, extension) = ancestors.of_next(&self.writer, at);
+        let record = held.encode_after(attributes, at, settled, &extension);
+        record.map_err(|error| Trouble::Form(error.to_string()))
     }
 
     /// Between two tries.
@@ -305,14 +319,6 @@ impl<W: World> Safe<W> {
     }
 }
 
-/// The version that a record is made from as a time; a new session's is made from nothing.
-pub(super) fn before(version: u64, at: Timestamp) -> Timestamp {
-    match version {
-        0 => at,
-        version => Timestamp(version),
-    }
-}
-
 pub(super) fn attributes_of(record: &[u8]) -> &[u8] {
-    Record::decode(record).map_or(&[][..], |record| record.attributes)
+    Record::attributes_of(record).unwrap_or_default()
 }

@@ -1,5 +1,6 @@
 //! Sticky sessions: each server keeps its own, and one node has a copy of each for the case that the server dies.
 
+use super::ancestry::Ancestors;
 use super::copy::Found;
 use super::{Safe, Trouble};
 use crate::manager::msm::protocol::World;
@@ -39,7 +40,9 @@ impl<W: World> Safe<W> {
         }
         renamed.seen.copies.clear();
         let attributes = held.attributes().to_vec();
-        self.store_renamed(&mut renamed, &attributes).await?;
+        let ancestors = Ancestors::of(&renamed.stored);
+        self.store_renamed(&mut renamed, &attributes, ancestors)
+            .await?;
         if renamed.moved {
             // The node died in between; the old copy stays until there is a new one.
             return Ok(Some(held));
@@ -62,7 +65,7 @@ impl<W: World> Safe<W> {
             return Ok(None);
         };
         match &copy.found {
-            Found::Record(record, _, _) => {
+            Found::Record(record, _) => {
                 let Ok(mut held) = Held::found(id, record.clone()) else {
                     return Ok(None);
                 };

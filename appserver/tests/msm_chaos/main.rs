@@ -8,22 +8,31 @@
 //! - a session whose log out was answered is never seen by a later request.
 //!
 //! One node has trouble at a time, and before another has, the sessions were used once, so that their copies are made again. A
-//! failing seed is printed; `MSM_CHAOS_SEED=N` runs it alone, `MSM_CHAOS_SEEDS=N` runs so many.
+//! failing seed is printed; `MSM_CHAOS_SEED=N` runs it alone, `MSM_CHAOS_SEEDS=N` runs so many, and with `MSM_CHAOS_TRACE=1` all
+//! that happens is printed.
 
-use std::collections::{BTreeSet, HashMap};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+mod nodes;
+mod trace;
+mod visit;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use appserver::manager::msm::protocol::{Answer, Command, Verb, World};
+use appserver::manager::msm::protocol::World;
 use appserver::manager::msm::settings::{LockingMode, MsmSettings};
-use appserver::manager::{Manager, ManagerError, RequestLine};
-use appserver::session::{AskedId, Session, Timestamp};
+use appserver::manager::{Manager, RequestLine};
 use appserver::{MsmConfig, MsmManager};
+
+use nodes::{Net, Nodes, Trouble};
+use visit::{Act, Running, Server, User, Users, visit};
 
 /// Simulations of one run of the tests, for each locking mode; more where the compiler optimises.
 const SEEDS: u64 = if cfg!(debug_assertions) { 300 } else { 2000 };
+
+/// When a simulation begins, in milliseconds since 1970.
+const START: u64 = 1_795_389_394_716;
 
 /// Servers and sessions of one simulation.
 const SERVERS: usize = 3;
@@ -46,202 +55,6 @@ const LIST: &str = "list";
 /// A request may stand still for so many steps.
 const STILL: u64 = 150;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trouble {
-    None,
-    /// The node is dead, and at the end back without what it had.
-    Dead(usize),
-    /// The node cannot be reached, and at the end back with what it had.
-    CutOff(usize),
-    /// One server does not reach the node.
-    CutOffFrom(usize, usize),
-    /// Some answers of the node do not come in time, and some commands arrive late.
-    Slow(usize),
-    /// Some connections to the node are broken and others are not, as after its return.
-    Flaky(usize),
-    /// Servers die and start again.
-    Servers,
-}
-
-/// When it goes, its value, its cas unique.
-type Item = (u64, Vec<u8>, u64);
-
-#[derive(Debug)]
-struct Nodes {
-    now: u64,
-    random: fastrand::Rng,
-    trouble: Trouble,
-    items: Vec<HashMap<String, Item>>,
-    /// Commands that arrive after their sender gave up.
-    late: Vec<(usize, Vec<Command>)>,
-    unique: u64,
-}
-
-impl Nodes {
-    fn act(&mut self, node: usize, command: &Command) -> Answer {
-        let now = self.now;
-        self.unique += 1;
-        let unique = self.unique;
-        let items = &mut self.items[node];
-        let Command { verb, key } = command;
-        if items.get(key).is_some_and(|(until, ..)| *until <= now) {
-            items.remove(key);
-        }
-        let until = |exptime: i64| match exptime {
-            0 => u64::MAX,
-            ..0 => 0,
-            2_592_001.. => exptime as u64 * 1000,
-            _ => now + exptime as u64 * 1000,
-        };
-        let item = |exptime: i64, value: &Vec<u8>| (until(exptime), value.clone(), unique);
-        match (verb, items.get_mut(key)) {
-            (Verb::Get, Some(item)) => Answer::Hit(item.1.clone()),
-            (Verb::Gets, Some(item)) => Answer::HitCas(item.1.clone(), item.2),
-            (Verb::Add(..), Some(_)) | (Verb::Replace(..), None) => Answer::NotStored,
-            (Verb::Cas(_, _, unique), Some(item)) if item.2 != *unique => Answer::Exists,
-            (Verb::Cas(exptime, value, _), Some(there)) => {
-                *there = item(*exptime, value);
-                Answer::Done
-            }
-            (Verb::Touch(exptime), Some(item)) => {
-                item.0 = until(*exptime);
-                Answer::Done
-            }
-            (Verb::Set(exptime, value) | Verb::Add(exptime, value), _)
-            | (Verb::Replace(exptime, value), Some(_)) => {
-                items.insert(key.clone(), item(*exptime, value));
-                Answer::Done
-            }
-            (Verb::Delete, Some(_)) => {
-                items.remove(key);
-                Answer::Done
-            }
-            (Verb::Get | Verb::Gets | Verb::Cas(..) | Verb::Touch(_) | Verb::Delete, None) => {
-                Answer::Miss
-            }
-        }
-    }
-
-    fn act_late(&mut self) {
-        if !self.late.is_empty() {
-            let which = self.random.usize(..self.late.len());
-            let (node, commands) = self.late.swap_remove(which);
-            for command in commands {
-                self.act(node, &command);
-            }
-        }
-    }
-}
-
-/// The nodes as one server sees them.
-#[derive(Debug, Clone)]
-struct Net {
-    shared: Arc<Mutex<Nodes>>,
-    server: usize,
-}
-
-impl Net {
-    fn nodes(&self) -> MutexGuard<'_, Nodes> {
-        self.shared.lock().expect("not poisoned")
-    }
-
-    /// Whether nothing that is sent to the node arrives there now.
-    fn is_away(&self, node: usize) -> bool {
-        let mut nodes = self.nodes();
-        match nodes.trouble {
-            Trouble::Dead(away) | Trouble::CutOff(away) => away == node,
-            Trouble::CutOffFrom(away, server) => (away, server) == (node, self.server),
-            Trouble::Flaky(flaky) => flaky == node && nodes.random.u8(..10) < 3,
-            Trouble::None | Trouble::Slow(_) | Trouble::Servers => false,
-        }
-    }
-
-    async fn some_time(&self) {
-        let breaths = self.nodes().random.usize(1..4);
-        for _ in 0..breaths {
-            breath().await;
-        }
-    }
-}
-
-async fn breath() {
-    let mut taken = false;
-    std::future::poll_fn(move |context| match std::mem::replace(&mut taken, true) {
-        true => Poll::Ready(()),
-        false => {
-            context.waker().wake_by_ref();
-            Poll::Pending
-        }
-    })
-    .await;
-}
-
-impl World for Net {
-    async fn call(&self, node: usize, command: Command, limit: u32) -> Answer {
-        let mut answers = self.batch(node, vec![command], limit).await;
-        answers.pop().expect("one answer")
-    }
-
-    async fn batch(&self, node: usize, commands: Vec<Command>, _limit: u32) -> Vec<Answer> {
-        self.some_time().await;
-        let failed = vec![Answer::Failed; commands.len()];
-        if self.is_away(node) {
-            return failed;
-        }
-        let is_slow = {
-            let mut nodes = self.nodes();
-            nodes.trouble == Trouble::Slow(node) && nodes.random.u8(..10) < 3
-        };
-        if is_slow && self.nodes().random.bool() {
-            self.nodes().late.push((node, commands));
-            return failed;
-        }
-        let answers: Vec<Answer> = {
-            let mut nodes = self.nodes();
-            commands
-                .iter()
-                .map(|command| nodes.act(node, command))
-                .collect()
-        };
-        self.some_time().await;
-        if is_slow || self.is_away(node) {
-            return failed;
-        }
-        answers
-    }
-
-    fn now(&self) -> Timestamp {
-        Timestamp(self.nodes().now)
-    }
-
-    async fn pause(&self, millis: u64) {
-        let until = self.nodes().now + millis;
-        while self.nodes().now < until {
-            breath().await;
-        }
-    }
-
-    fn random(&self, below: usize) -> usize {
-        self.nodes().random.usize(..below)
-    }
-}
-
-/// What a browser knows of its session.
-#[derive(Debug, Default)]
-struct User {
-    id: String,
-    /// Changes whose requests were answered.
-    kept: BTreeSet<u32>,
-    renames: usize,
-    /// Log ins that were sent and not answered: each may or may not have given the session an id that the browser does not know.
-    changing: usize,
-    /// A log out was sent; was answered.
-    leaving: bool,
-    gone: bool,
-}
-
-type Users = Arc<Mutex<Vec<User>>>;
-type Server = Arc<MsmManager<Net>>;
 /// A running request.
 struct Flight {
     server: usize,
@@ -250,108 +63,6 @@ struct Flight {
     /// It stands still until this step.
     still: u64,
     running: Running,
-}
-type Running = Pin<Box<dyn Future<Output = Result<(), String>>>>;
-
-#[derive(Debug, Clone, Copy)]
-enum Act {
-    Read,
-    Write(u32),
-    Append(u32),
-    LogIn,
-    LogOut,
-}
-
-/// One request.
-async fn visit(
-    server: Server,
-    net: Net,
-    users: Users,
-    user: usize,
-    act: Act,
-) -> Result<(), String> {
-    let (id, kept, gone, renames) = {
-        let users = users.lock().expect("not poisoned");
-        let user = &users[user];
-        (user.id.clone(), user.kept.clone(), user.gone, user.renames)
-    };
-    let may_be_over = || {
-        let users = users.lock().expect("not poisoned");
-        let user = &users[user];
-        user.leaving || user.renames != renames || user.changing > 0
-    };
-    let over = |what: &str| match may_be_over() {
-        true => Ok(()),
-        false => Err(format!("user {user} {act:?}: {what} {id}")),
-    };
-    let asked = AskedId::parse(id.as_bytes()).expect("an id of ours");
-    let session = match server.find(&asked, &REQUEST, net.now()).await {
-        Err(_) => return Ok(()),
-        Ok(None) => return over("lost session"),
-        Ok(Some(found)) => found.session,
-    };
-    if gone {
-        return Err(format!("user {user} {act:?}: zombie session {id}"));
-    }
-    let seen = tokens(&session);
-    if !kept.is_subset(&seen) && !session.is_ended() {
-        let lost: Vec<_> = kept.difference(&seen).collect();
-        return Err(format!(
-            "user {user} {act:?}: lost updates {lost:?} of {id}"
-        ));
-    }
-    net.some_time().await;
-    if let Act::LogOut = act {
-        users.lock().expect("not poisoned")[user].leaving = true;
-        session.invalidate();
-        let removed = server.remove(&session).await.is_ok();
-        let user = &mut users.lock().expect("not poisoned")[user];
-        // What a log in gave another id at the same time is another session to this log out.
-        user.gone |= removed && user.renames == renames && user.changing == 0;
-        return Ok(());
-    }
-    let changed = match act {
-        Act::Write(token) => session.set(&format!("t{token}"), 1),
-        Act::Append(token) => session.append(LIST, token.to_string()).map(drop),
-        Act::Read | Act::LogIn | Act::LogOut => Ok(()),
-    };
-    if changed.is_err() {
-        return over("ended");
-    }
-    // What the application does takes its time.
-    net.some_time().await;
-    if let Act::LogIn = act {
-        users.lock().expect("not poisoned")[user].changing += 1;
-        let changed = server.change_id(&session, net.now()).await.is_ok();
-        let user = &mut users.lock().expect("not poisoned")[user];
-        user.changing -= 1;
-        if changed {
-            user.id = session.id().to_string();
-            user.renames += 1;
-        }
-    }
-    match server.commit(&session, &REQUEST, net.now()).await {
-        Ok(()) => {
-            if let Act::Write(token) | Act::Append(token) = act
-                && !session.is_ended()
-            {
-                users.lock().expect("not poisoned")[user].kept.insert(token);
-            }
-            Ok(())
-        }
-        Err(ManagerError::Session(_)) => over("ended"),
-        Err(_) => Ok(()),
-    }
-}
-
-fn tokens(session: &Session) -> BTreeSet<u32> {
-    session.read(|all| {
-        let names = all.iter().filter_map(|(name, _)| name[1..].parse().ok());
-        let list = all.get(LIST);
-        let items = list.iter().flat_map(|list| list.as_list().unwrap_or(&[]));
-        let items = items.filter_map(|item| item.as_str()?.parse().ok());
-        names.chain(items).collect()
-    })
 }
 
 struct Chaos {
@@ -367,7 +78,7 @@ struct Chaos {
 impl Chaos {
     fn new(seed: u64, mode: LockingMode) -> Self {
         let nodes = Nodes {
-            now: 1_795_389_394_716,
+            now: START,
             random: fastrand::Rng::with_seed(seed),
             trouble: Trouble::None,
             items: vec![HashMap::new(); 2 + (seed % 2) as usize],
@@ -539,9 +250,11 @@ impl Chaos {
             for step in 0..STEPS {
                 if step == ends {
                     // Servers learn of it at different times.
+                    trace::say(&self.net, &"the trouble ends");
                     self.net.nodes().trouble = Trouble::None;
                 }
                 if step == begins {
+                    trace::say(&self.net, &format_args!("{trouble:?}"));
                     let mut nodes = self.net.nodes();
                     nodes.trouble = trouble;
                     if let Trouble::Dead(node) = trouble {
@@ -558,6 +271,7 @@ impl Chaos {
                 }
                 if self.net.nodes().trouble == Trouble::Servers && self.below(60) == 0 {
                     let server = self.below(SERVERS);
+                    trace::say(&self.net, &format_args!("server {server} dies"));
                     self.flights.retain(|flight| flight.server != server);
                     self.servers[server] = self.server(server);
                 }
