@@ -13,13 +13,15 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::request::Parts;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use tower::Service;
 
 use crate::attach::{Attach, Refused};
 use crate::manager::Manager;
-use crate::pages::{ProblemPage, SessionPage, Shell, TEXT, WelcomePage, fresh, html};
-use crate::params::Params;
+use crate::pages::{
+    ProblemPage, SessionPage, Shell, TEXT, WelcomePage, fresh, html, html_with, rendered,
+};
+use crate::params::{self, Params};
 use crate::request;
 use crate::session::{Session, SessionError};
 use crate::site::Site;
@@ -37,8 +39,19 @@ pub struct Context<M> {
 #[derive(Debug)]
 pub struct App<M> {
     root: Router,
-    contexts: Vec<(Context<M>, Router)>,
+    contexts: Vec<Place<M>>,
 }
+
+/// A context with its pages.
+#[derive(Debug)]
+struct Place<M> {
+    context: Context<M>,
+    site: Arc<Site>,
+    pages: Router,
+}
+
+/// A page that needs its session and the head of the request only.
+type Page = fn(&Site, &Session, Parts) -> Response;
 
 impl<M: Manager> App<M> {
     /// The pages of a node that looks like `site`.
@@ -47,16 +60,20 @@ impl<M: Manager> App<M> {
             .route("/", get(welcome))
             .fallback(nothing_here);
         let contexts = contexts.map(|context| {
-            let site = Site {
+            let site = Arc::new(Site {
                 context: context.path.clone(),
                 ..site.clone()
-            };
-            let pages = application(&context.path).with_state(Arc::new(site));
-            (context, pages)
+            });
+            let pages = application(&context.path).with_state(Arc::clone(&site));
+            Place {
+                context,
+                site,
+                pages,
+            }
         });
         let mut contexts: Vec<_> = contexts.collect();
         // As in Tomcat the longest path wins, so that one application can lie below another.
-        contexts.sort_by_key(|(context, _)| std::cmp::Reverse(context.path.len()));
+        contexts.sort_by_key(|place| std::cmp::Reverse(place.context.path.len()));
         Self {
             contexts,
             root: root.with_state(Arc::new(site.clone())),
@@ -66,8 +83,20 @@ impl<M: Manager> App<M> {
     /// Answers a request: the context whose path its path begins with does, else the root.
     pub async fn answer(&self, request: Request) -> Response {
         let path = request.uri().path();
-        let answer = match self.contexts.iter().find(|(context, _)| context.has(path)) {
-            Some((context, pages)) => context.sessions.around(pages.clone(), request).await,
+        let place = self.contexts.iter().find(|place| place.context.has(path));
+        let answer = match place {
+            Some(Place {
+                context,
+                site,
+                pages,
+            }) => {
+                if let Some(page) = context.often(request.method(), path) {
+                    let (parts, _) = request.into_parts();
+                    let answer = |session: &Session, parts| page(site, session, parts);
+                    return context.sessions.answer(parts, answer).await;
+                }
+                context.sessions.around(pages.clone(), request).await
+            }
             None => self.root.clone().call(request).await,
         };
         match answer {
@@ -82,6 +111,17 @@ impl<M> Context<M> {
     fn has(&self, path: &str) -> bool {
         path.strip_prefix(self.path.as_str())
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// The pages that load generators ask for, without the way through the router.
+    fn often(&self, method: &Method, path: &str) -> Option<Page> {
+        let page = path.strip_prefix(self.path.as_str())?;
+        match page {
+            _ if method != Method::GET => None,
+            "/" | "/index.jsp" => Some(page_now),
+            "/set" | "/set.jsp" => Some(set_now),
+            _ => None,
+        }
     }
 }
 
@@ -134,10 +174,11 @@ async fn nothing_here(State(site): State<Arc<Site>>) -> Response {
 /// The article's page.
 async fn page(State(site): State<Arc<Site>>, session: Session, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    match show(&site, &session, &parts) {
-        Ok(page) => page,
-        Err(problem) => problem.into_response(),
-    }
+    page_now(&site, &session, parts)
+}
+
+fn page_now(site: &Site, session: &Session, parts: Parts) -> Response {
+    shown(show(site, session, parts))
 }
 
 /// The article's page after setting one more attribute; without a value it is removed, as `setAttribute(name, null)` does.
@@ -147,24 +188,24 @@ async fn set(State(site): State<Arc<Site>>, session: Session, request: Request) 
         Ok(params) => params,
         Err(bad) => return bad.into_response(),
     };
-    let outcome = match (params.get("name"), params.get("value")) {
-        (None, _) => {
-            return (
-                StatusCode::BAD_REQUEST,
-                "`name` is missing: add ?name=K&value=V\n",
-            )
-                .into_response();
-        }
-        (Some(name), Some(value)) => session.set_str(name, value),
-        (Some(name), None) => session.remove(name).map(drop),
-    };
-    match outcome
-        .map_err(Problem::from)
-        .and_then(|()| show(&site, &session, &parts))
-    {
-        Ok(page) => page,
-        Err(problem) => problem.into_response(),
+    let outcome = assign(&session, params.get("name"), params.get("value"));
+    shown(outcome.and_then(|()| show(&site, &session, parts)))
+}
+
+fn set_now(site: &Site, session: &Session, parts: Parts) -> Response {
+    let query = parts.uri.query().unwrap_or_default();
+    let [name, value] = params::in_query(query, ["name", "value"]);
+    let outcome = assign(session, name.as_deref(), value.as_deref());
+    shown(outcome.and_then(|()| show(site, session, parts)))
+}
+
+fn assign(session: &Session, name: Option<&str>, value: Option<&str>) -> Result<(), Problem> {
+    let name = name.ok_or(Problem::Name)?;
+    match value {
+        Some(value) => session.set_str(name, value)?,
+        None => drop(session.remove(name)?),
     }
+    Ok(())
 }
 
 /// One attribute as text; makes no session.
@@ -182,26 +223,32 @@ async fn read(session: Option<Session>, params: Params) -> Response {
     ([(header::CONTENT_TYPE, TEXT)], text).into_response()
 }
 
-fn show(site: &Site, session: &Session, parts: &Parts) -> Result<Response, Problem> {
-    let host = request::host(parts).ok_or(Problem::Host)?;
+fn show(site: &Site, session: &Session, parts: Parts) -> Result<Response, Problem> {
+    let host = request::host(&parts).ok_or(Problem::Host)?;
     session.set_str("Blog", "MeXP")?;
     let facts = session.facts();
-    Ok(html(
-        StatusCode::OK,
-        &SessionPage {
-            site,
-            id: facts.id.text().as_str(),
-            created: facts.created.0,
-            scheme: request::scheme(parts),
-            host,
-            uri: request::sent_uri(parts),
-        },
-    ))
+    let body = rendered(&SessionPage {
+        site,
+        id: facts.id.text().as_str(),
+        created: facts.created.0,
+        scheme: request::scheme(&parts),
+        host,
+        uri: request::sent_uri(&parts),
+    });
+    // The memory of the request's fields is just right for the response's.
+    let mut fields = parts.headers;
+    fields.clear();
+    Ok(html_with(fields, StatusCode::OK, body))
+}
+
+fn shown(page: Result<Response, Problem>) -> Response {
+    page.unwrap_or_else(IntoResponse::into_response)
 }
 
 /// Why a page for programs and JSPs' readers cannot be shown.
 enum Problem {
     Host,
+    Name,
     Session(SessionError),
 }
 
@@ -217,6 +264,11 @@ impl IntoResponse for Problem {
             Self::Host => (
                 StatusCode::BAD_REQUEST,
                 "the Host field is missing, doubled or no host: send one such as Host: localhost:8080\n",
+            )
+                .into_response(),
+            Self::Name => (
+                StatusCode::BAD_REQUEST,
+                "`name` is missing: add ?name=K&value=V\n",
             )
                 .into_response(),
             Self::Session(error) => Refused::from(error).into_response(),

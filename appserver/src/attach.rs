@@ -57,20 +57,42 @@ impl<M: Manager> Attach<M> {
         S: Service<Request, Response = Response>,
     {
         let secure = request.extensions().get::<Secured>().is_some();
-        let visit = Arc::new(Visit {
-            attached: Arc::clone(&self.0),
-            now: self.0.clock.now(),
-            line: M::READS_REQUESTS.then(|| (request.method().clone(), request.uri().clone())),
-            named: match self.0.manager.prolongs_unused() {
-                true => Named::of(&request),
-                false => None,
-            },
-            state: Mutex::default(),
-        });
+        let named = match self.0.manager.prolongs_unused() {
+            true => Named::of(&request),
+            false => None,
+        };
+        let visit = Arc::new(self.visit(request.method(), request.uri(), named));
         let sessions = Sessions(Arc::clone(&visit) as Arc<dyn OneVisit>);
         request.extensions_mut().insert(sessions);
         let response = inner.call(request).await?;
         Ok(visit.finish(response, secure).await)
+    }
+
+    /// One request that is answered from its session at once. The same as [`Attach::around`] with a handler that takes the session,
+    /// but without what handlers of every kind need: half a dozen allocations, and a request that is moved from one to the next.
+    pub async fn answer(
+        &self,
+        parts: Parts,
+        answer: impl FnOnce(&Session, Parts) -> Response,
+    ) -> Response {
+        let secure = parts.extensions.get::<Secured>().is_some();
+        // It asks for its session, so nobody need be told that it did not.
+        let visit = self.visit(&parts.method, &parts.uri, None);
+        let response = match visit.session(&parts).await {
+            Ok(session) => answer(&session, parts),
+            Err(error) => Refused::from(error).into_response(),
+        };
+        visit.finish(response, secure).await
+    }
+
+    fn visit(&self, method: &Method, uri: &Uri, named: Option<Named>) -> Visit<M> {
+        Visit {
+            attached: Arc::clone(&self.0),
+            now: self.0.clock.now(),
+            line: M::READS_REQUESTS.then(|| (method.clone(), uri.clone())),
+            named,
+            state: Mutex::default(),
+        }
     }
 }
 
@@ -137,8 +159,7 @@ pub struct Sessions(Arc<dyn OneVisit>);
 impl Sessions {
     /// The session that the request named, or that was made in it; `None` when there is none or it was ended.
     pub fn current(&self) -> Option<Session> {
-        let session = self.0.state().session.clone();
-        session.filter(|s| !s.is_ended())
+        self.0.state().current()
     }
 
     /// The current session, or a new one.
@@ -296,6 +317,12 @@ struct VisitState {
     tell_id: bool,
 }
 
+impl VisitState {
+    fn current(&self) -> Option<Session> {
+        self.session.clone().filter(|s| !s.is_ended())
+    }
+}
+
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A [`Visit`] without its manager's type, so that handlers are free of it.
@@ -308,33 +335,11 @@ trait OneVisit: Send + Sync {
 
 impl<M: Manager> OneVisit for Visit<M> {
     fn load<'a>(&'a self, parts: &'a Parts) -> BoxFuture<'a, Result<(), ManagerError>> {
-        Box::pin(async {
-            if std::mem::replace(&mut self.state().loaded, true) {
-                return Ok(());
-            }
-            let looked_up = self.look_up(parts).await;
-            if looked_up.is_err() {
-                // Nobody knows whether there is a session, so the next who asks must not get a new one.
-                self.state().loaded = false;
-            }
-            looked_up
-        })
+        Box::pin(self.look_up_once(parts))
     }
 
     fn create(&self) -> BoxFuture<'_, Result<Session, ManagerError>> {
-        Box::pin(async {
-            // A session that the application ended in this request is over before the next begins.
-            let ended = self.state().session.take();
-            if let Some(ended) = ended {
-                self.attached.manager.remove(&ended).await?;
-            }
-            let session = self.attached.manager.create(self.now).await?;
-            let mut state = self.state();
-            state.session = Some(session.clone());
-            state.source = Some(Source::New);
-            state.tell_id = true;
-            Ok(session)
-        })
+        Box::pin(self.make())
     }
 
     fn change_id(&self) -> BoxFuture<'_, Result<(), ManagerError>> {
@@ -354,11 +359,15 @@ impl<M: Manager> OneVisit for Visit<M> {
     }
 
     fn state(&self) -> MutexGuard<'_, VisitState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        Visit::state(self)
     }
 }
 
 impl<M> Visit<M> {
+    fn state(&self) -> MutexGuard<'_, VisitState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn line(&self) -> RequestLine<'_> {
         let line = self.line.as_ref();
         line.map_or_else(RequestLine::default, |(method, uri)| RequestLine {
@@ -372,6 +381,42 @@ impl<M> Visit<M> {
 }
 
 impl<M: Manager> Visit<M> {
+    /// The request's session, or a new one.
+    async fn session(&self, parts: &Parts) -> Result<Session, ManagerError> {
+        self.look_up_once(parts).await?;
+        let current = self.state().current();
+        match current {
+            Some(session) => Ok(session),
+            None => self.make().await,
+        }
+    }
+
+    async fn look_up_once(&self, parts: &Parts) -> Result<(), ManagerError> {
+        if std::mem::replace(&mut self.state().loaded, true) {
+            return Ok(());
+        }
+        let looked_up = self.look_up(parts).await;
+        if looked_up.is_err() {
+            // Nobody knows whether there is a session, so the next who asks must not get a new one.
+            self.state().loaded = false;
+        }
+        looked_up
+    }
+
+    async fn make(&self) -> Result<Session, ManagerError> {
+        // A session that the application ended in this request is over before the next begins.
+        let ended = self.state().session.take();
+        if let Some(ended) = ended {
+            self.attached.manager.remove(&ended).await?;
+        }
+        let session = self.attached.manager.create(self.now).await?;
+        let mut state = self.state();
+        state.session = Some(session.clone());
+        state.source = Some(Source::New);
+        state.tell_id = true;
+        Ok(session)
+    }
+
     /// Looks up the ids that the request names, the cookies' first.
     async fn look_up(&self, parts: &Parts) -> Result<(), ManagerError> {
         let attached = &self.attached;

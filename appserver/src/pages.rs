@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::session::Facts;
 use crate::site::Site;
@@ -95,16 +95,31 @@ pub struct ProblemPage<'a> {
 
 /// A page as a response with this status.
 pub fn html(status: StatusCode, page: &impl Template) -> Response {
+    html_with(HeaderMap::new(), status, rendered(page))
+}
+
+/// A page's text; `None`, and a line in the log, if it cannot be written.
+pub fn rendered(page: &impl Template) -> Option<Bytes> {
     /// Of the pages, the article's and those with a short list need no second allocation.
     const USUAL: usize = 512;
     let mut body = String::with_capacity(USUAL);
     if let Err(error) = page.render_into(&mut body) {
         tracing::error!(%error, "a page could not be rendered");
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        return None;
     }
-    let mut response = Response::new(Bytes::from(body).into());
+    // Of its exact size: it may wait until other servers have the session, and many with it.
+    Some(Bytes::copy_from_slice(body.as_bytes()))
+}
+
+/// A page's text as a response with these fields.
+pub fn html_with(mut fields: HeaderMap, status: StatusCode, body: Option<Bytes>) -> Response {
+    let Some(body) = body else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    fields.insert(header::CONTENT_TYPE, HTML);
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HTML);
+    *response.headers_mut() = fields;
     response
 }
 

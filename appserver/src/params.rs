@@ -1,6 +1,7 @@
 //! Request parameters as a servlet sees them: from the query, then from a form in the body; of several values of a name
 //! the first counts.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -8,6 +9,7 @@ use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
+use memchr::{memchr, memchr2};
 
 use crate::site::Site;
 
@@ -29,7 +31,14 @@ impl Params {
     fn read(&mut self, text: &[u8]) {
         let room = PARAMETERS_MAX - self.0.len();
         let pairs = text.split(|byte| *byte == b'&').filter(|p| !p.is_empty());
-        self.0.extend(pairs.take(room).filter_map(pair));
+        let pairs = pairs
+            .take(room)
+            .filter_map(|text| match std::str::from_utf8(text) {
+                Ok(text) => pair(text),
+                Err(_) => form_urlencoded::parse(text).next(),
+            });
+        self.0
+            .extend(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())));
     }
 
     /// The parameters of a request with this head and body.
@@ -59,19 +68,35 @@ impl FromRequest<Arc<Site>> for Params {
     }
 }
 
-/// A name and its value. Most have nothing to decode, and decoding goes byte by byte.
-fn pair(text: &[u8]) -> Option<(String, String)> {
-    let is_plain = !text.contains(&b'%') && !text.contains(&b'+');
-    match std::str::from_utf8(text) {
-        Ok(text) if is_plain => {
-            let (name, value) = text.split_once('=').unwrap_or((text, ""));
-            Some((name.to_owned(), value.to_owned()))
-        }
-        _ => {
-            let (name, value) = form_urlencoded::parse(text).next()?;
-            Some((name.into_owned(), value.into_owned()))
+/// The first value of each of these names in a query, for those that need nothing else of it.
+pub fn in_query<'q, const N: usize>(query: &'q str, names: [&str; N]) -> [Option<Cow<'q, str>>; N] {
+    let mut values = [const { None }; N];
+    let mut left = Some(query);
+    let texts = std::iter::from_fn(|| {
+        let text = left?;
+        let (text, after) = match memchr(b'&', text.as_bytes()) {
+            Some(end) => (&text[..end], Some(&text[end + 1..])),
+            None => (text, None),
+        };
+        left = after;
+        Some(text)
+    });
+    let texts = texts.filter(|text| !text.is_empty()).take(PARAMETERS_MAX);
+    for (name, value) in texts.filter_map(pair) {
+        if let Some(place) = names.iter().position(|wanted| *wanted == name) {
+            values[place].get_or_insert(value);
         }
     }
+    values
+}
+
+/// A name and its value. Most have nothing to decode, and decoding goes byte by byte.
+fn pair(text: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
+    if memchr2(b'%', b'+', text.as_bytes()).is_some() {
+        return form_urlencoded::parse(text.as_bytes()).next();
+    }
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    Some((name.into(), value.into()))
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
@@ -107,7 +132,7 @@ impl IntoResponse for BadForm {
 
 #[cfg(test)]
 mod tests {
-    use super::Params;
+    use super::{Params, in_query};
 
     #[test]
     fn pairs_are_those_of_a_form() {
@@ -125,6 +150,11 @@ mod tests {
             let pairs = form_urlencoded::parse(text.as_bytes());
             let wanted: Vec<_> = pairs.into_owned().collect();
             assert_eq!(params.0, wanted, "{text}");
+            for (name, _) in &wanted {
+                let [found, none] = in_query(text, [name, "nothing"]);
+                assert_eq!(found.as_deref(), params.get(name), "{text}");
+                assert_eq!(none, None);
+            }
         }
         let mut params = Params::default();
         params.read(b"a=\xFF\xFE&b=1");

@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::io::Write;
+use std::net::Shutdown;
+
 use appserver::config::Config;
-use support::Node;
+use support::{Node, Reply};
 
 /// What Tomcat 10.1 sent for `GET /jsp/index.jsp` on 192.168.23.90:28180, with another id.
 const CAPTURED: &str = "\n\n<html>\n<head><title>TomcatA</title></head>\n<body>\n<h1><font color=\"#FF0000\">TomcatA.magedu.com</h1>\n<table align=\"centre\" border=\"1\">\n<tr>\n<td>Session ID</td>\n<td>{id}</td>\n</tr>\n<tr>\n<td>Created on</td>\n<td>1795389871564</td>\n</tr>\n</table>\nURL: http://192.168.23.90:28180/jsp/index.jsp\nURI: /jsp/index.jsp\n</body>\n</html>\n";
@@ -253,5 +256,58 @@ fn the_jsps_for_measurements_set_and_get() {
         "null removes"
     );
     assert_eq!(browser.get("/jsp/set.jsp").status, 400);
+    for query in ["value=x", "&&", "nam=k&value=x"] {
+        let reply = browser.get(&format!("/jsp/set?{query}"));
+        assert_eq!(reply.status, 400, "{query}");
+    }
+    browser.get("/jsp/set.jsp?&n%61me=%6b&value=first&name=other&value=second&=");
+    assert_eq!(
+        browser.get("/jsp/get.jsp?name=k").body,
+        "first",
+        "the first of a name counts, whatever is encoded"
+    );
+    browser.post("/jsp/set.jsp", "name=k&value=of+a+form");
+    assert_eq!(browser.get("/jsp/get.jsp?name=k").body, "of a form");
     assert_eq!(browser.get("/jsp/get.jsp").status, 400);
+}
+
+/// The pages that are asked for most do not go through the router; whoever asks another way gets the same.
+#[test]
+fn the_page_is_the_same_by_every_method() {
+    let node = Node::start();
+    let mut browser = node.browser();
+    browser.get("/jsp/");
+    let cookie = format!("JSESSIONID={}", browser.id());
+    let ask = |method, path, form: &str| {
+        let kind = ("Content-Type", "application/x-www-form-urlencoded");
+        node.send(method, path, &[("Cookie", cookie.as_str()), kind], form)
+    };
+    let names = |reply: &Reply| {
+        let mut names: Vec<_> = reply.fields.iter().map(|(n, _)| n.to_lowercase()).collect();
+        names.sort();
+        names
+    };
+    let page = ask("GET", "/jsp/index.jsp", "");
+    let head = ask("HEAD", "/jsp/index.jsp", "");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert_eq!(names(&head), names(&page));
+    let got = ask("GET", "/jsp/set?name=k&value=v", "");
+    let posted = ask("POST", "/jsp/set", "name=k&value=v");
+    assert_eq!((got.status, got.field("set-cookie")), (200, None));
+    assert_eq!((posted.status, &posted.body), (200, &got.body));
+    assert_eq!(names(&posted), names(&got));
+    assert_eq!(ask("DELETE", "/jsp/set", "").status, 405);
+}
+
+/// A client that stops sending may still want its answer.
+#[test]
+fn half_a_connection_is_enough_for_the_answer() {
+    let node = Node::start();
+    let mut stream = node.connect();
+    let request = b"GET /jsp/api/slow?ms=200&name=k&value=v HTTP/1.1\r\nHost: lab\r\n\r\n";
+    stream.write_all(request).expect("sent");
+    stream.shutdown(Shutdown::Write).expect("possible");
+    let reply = support::read_reply(&mut stream);
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.json()["value"], "v");
 }

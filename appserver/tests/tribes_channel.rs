@@ -374,6 +374,31 @@ async fn a_frozen_member_costs_one_wait_and_catches_up() {
     assert_eq!((status.state, status.timed_out), ("alive", 1));
 }
 
+/// One message may be waited for less long than others of the same member, and than it takes until the member counts as stalled.
+#[tokio::test]
+async fn each_wait_ends_at_its_own_limit() {
+    let mut settings = no_heartbeats_needed();
+    settings.sender.timeout = 600_000;
+    let a = Node::start(&settings).await;
+    let mut slow = Played::start(&settings, true).await;
+    let mut connection = slow.joined(&a).await;
+    let (id, short) = (slow.member.id, Duration::from_millis(50));
+    let len = frame::frame_len(slow.member.package_len(), 1);
+    let patient = a.channel.send(id, b"1", SYNC, SOON);
+    let (patient, ()) = tokio::join!(patient, async {
+        for number in [b"2", b"3"] {
+            let delivery = a.channel.send(id, number, SYNC, short).await;
+            assert_eq!(delivery, Delivery::TimedOut);
+        }
+        let status = a.channel.status().members.remove(0);
+        assert_eq!((status.state, status.timed_out), ("alive", 2));
+        read(&mut connection, 3 * len).await;
+        let answers = frame::ACK.repeat(3);
+        connection.write_all(&answers).await.expect("answered");
+    });
+    assert_eq!(patient, Delivery::Acked);
+}
+
 #[tokio::test]
 async fn a_broken_connection_is_made_again_and_the_message_sent_once_more() {
     let settings = no_heartbeats_needed();

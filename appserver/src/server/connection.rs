@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Body;
@@ -29,28 +28,30 @@ const BUSY: u64 = u64::MAX;
 pub(super) async fn serve<M: Manager>(
     stream: TcpStream,
     peer: SocketAddr,
-    worker: &Arc<Worker<M>>,
+    worker: &Worker<M>,
     stop: &CancellationToken,
 ) -> Result<(), String> {
     let stream = tokio::net::TcpStream::from_std(stream).map_err(|e| e.to_string())?;
     // Answers are written whole; waiting for more would only delay them.
     stream.set_nodelay(true).map_err(|e| e.to_string())?;
     let start = Instant::now();
-    let idle_since = Arc::new(AtomicU64::new(0));
-    let service = service_fn(|request| {
-        let worker = Arc::clone(worker);
-        let idle_since = Arc::clone(&idle_since);
-        async move {
-            idle_since.store(BUSY, Ordering::Relaxed);
-            let response = worker.answer(request, peer.ip()).await;
-            let now = u64::try_from(start.elapsed().as_millis()).unwrap_or(BUSY - 1);
-            idle_since.store(now, Ordering::Relaxed);
-            Ok::<_, Infallible>(response)
-        }
+    let idle_since = AtomicU64::new(0);
+    let idle_since = &idle_since;
+    let service = service_fn(|request| async move {
+        idle_since.store(BUSY, Ordering::Relaxed);
+        let response = worker.answer(request, peer.ip()).await;
+        let now = u64::try_from(start.elapsed().as_millis()).unwrap_or(BUSY - 1);
+        idle_since.store(now, Ordering::Relaxed);
+        Ok::<_, Infallible>(response)
     });
     let mut connection = pin!(
         http1::Builder::new()
             .header_read_timeout(None)
+            // A client that stops sending gets its answer, and what it asked for is done. And nothing is read ahead meanwhile, for
+            // which each request would need another buffer.
+            .half_close(true)
+            // Answers are short: one piece is copied sooner than two are handed over.
+            .writev(false)
             .max_buf_size(HEAD_MAX)
             .serve_connection(TokioIo::new(stream), service)
     );

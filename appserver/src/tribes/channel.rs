@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::DropGuard;
 
 use self::group::{Group, NOTICES_MAX};
@@ -281,14 +281,15 @@ impl Channel {
         limit: Duration,
     ) -> Delivery {
         let begun = {
+            let now = Instant::now();
             let view = self.0.shared.view.load();
-            match (view.link(to), self.0.shared.frame(bytes, options)) {
+            match (view.link(to), self.0.shared.frame(bytes, options, now)) {
                 (None, _) => Begun::Done(Delivery::Failed(Why::NotMember)),
                 (_, Err(why)) => Begun::Done(Delivery::Failed(why)),
-                (Some(link), Ok(frame)) => self.begin(link, frame, options),
+                (Some(link), Ok(frame)) => self.begin(link, frame, options, now + limit),
             }
         };
-        begun.end(Instant::now() + limit).await
+        begun.end().await
     }
 
     /// Sends to several members at once, the same bytes, and waits for all of them as the options say, at most for `limit`.
@@ -304,35 +305,41 @@ impl Channel {
             return Vec::new();
         }
         let begun: Vec<Begun> = {
+            let now = Instant::now();
             let view = self.0.shared.view.load();
-            let frame = self.0.shared.frame(bytes, options);
+            let frame = self.0.shared.frame(bytes, options, now);
             let begin = |id: &MemberId| match (view.link(*id), &frame) {
                 (None, _) => Begun::Done(Delivery::Failed(Why::NotMember)),
                 (_, Err(why)) => Begun::Done(Delivery::Failed(*why)),
-                (Some(link), Ok(frame)) => self.begin(link, frame.clone(), options),
+                (Some(link), Ok(frame)) => self.begin(link, frame.clone(), options, now + limit),
             };
             to.iter().map(begin).collect()
         };
-        let end = Instant::now() + limit;
         let mut deliveries = Vec::with_capacity(begun.len());
         for begun in begun {
-            deliveries.push(begun.end(end).await);
+            deliveries.push(begun.end().await);
         }
         deliveries
     }
 
-    fn begin(&self, link: &Arc<Link>, frame: bytes::Bytes, options: SendOptions) -> Begun {
+    fn begin(
+        &self,
+        link: &Arc<Link>,
+        frame: bytes::Bytes,
+        options: SendOptions,
+        end: Instant,
+    ) -> Begun {
         let (done, waits) = match options.is_async() || link.is_stalled() {
             true => (None, None),
             false => {
                 let (done, waits) = Waiter::new(self.0.shared.runtime);
-                (Some(done), Some(waits))
+                (Some((done, end)), Some(waits))
             }
         };
         match (link.submit(frame, options, done), waits) {
             (Err(why), _) => Begun::Done(Delivery::Failed(why)),
             (Ok(()), None) => Begun::Done(Delivery::Queued),
-            (Ok(()), Some(waits)) => Begun::Waits(Arc::clone(link), waits),
+            (Ok(()), Some(waits)) => Begun::Waits(waits),
         }
     }
 
@@ -340,14 +347,15 @@ impl Channel {
     pub fn post(&self, to: MemberId, bytes: &[u8], options: SendOptions) -> Result<(), NotQueued> {
         let view = self.0.shared.view.load();
         let link = view.link(to).ok_or(NotQueued(Why::NotMember))?;
-        let frame = self.0.shared.frame(bytes, options).map_err(NotQueued)?;
+        let frame = self.0.shared.frame(bytes, options, Instant::now());
+        let frame = frame.map_err(NotQueued)?;
         link.submit(frame, options, None).map_err(NotQueued)
     }
 
     /// Queues for several members; waits for nothing. Says how many queues took it.
     pub fn post_all(&self, to: &[MemberId], bytes: &[u8], options: SendOptions) -> usize {
         let view = self.0.shared.view.load();
-        let Ok(frame) = self.0.shared.frame(bytes, options) else {
+        let Ok(frame) = self.0.shared.frame(bytes, options, Instant::now()) else {
             return 0;
         };
         let links = to.iter().filter_map(|id| view.link(*id));
@@ -385,22 +393,16 @@ impl Channel {
 /// A message on its way to a member.
 enum Begun {
     Done(Delivery),
-    Waits(Arc<Link>, oneshot::Receiver<Delivery>),
+    Waits(oneshot::Receiver<Delivery>),
 }
 
 impl Begun {
-    async fn end(self, end: Instant) -> Delivery {
+    /// The link keeps the time.
+    async fn end(self) -> Delivery {
         match self {
             Self::Done(delivery) => delivery,
-            Self::Waits(link, waits) => match timeout_at(end, waits).await {
-                Ok(Ok(delivery)) => delivery,
-                // The link's task ended with the runtime that it ran on.
-                Ok(Err(_)) => Delivery::Failed(Why::Stopping),
-                Err(_) => {
-                    link.waited_too_long();
-                    Delivery::TimedOut
-                }
-            },
+            // If nothing is told, the link's task ended with the runtime that it ran on.
+            Self::Waits(waits) => waits.await.unwrap_or(Delivery::Failed(Why::Stopping)),
         }
     }
 }

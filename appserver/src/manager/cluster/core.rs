@@ -322,7 +322,8 @@ impl Core {
         if !shard.get(key).is_some_and(is_here) {
             return;
         }
-        if let Some(mut pending) = shard.beside.pending.remove(&key) {
+        let has_pending = !shard.beside.pending.is_empty();
+        if has_pending && let Some(mut pending) = shard.beside.pending.remove(&key) {
             pending.then(changes);
             changes = pending;
         }
@@ -466,6 +467,11 @@ impl Core {
         let peers = self.peers();
         let of_kind = peers.iter().filter(|peer| peer.is_native == native);
         of_kind.map(|peer| peer.id).collect()
+    }
+
+    /// The ids of the other native members.
+    pub fn natives(&self) -> Arc<[UniqueId]> {
+        self.peers().natives()
     }
 
     /// Ends a session for all members.

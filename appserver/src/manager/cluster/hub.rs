@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::message::{Event, SessionMessage};
 use super::native::{Item, Reader, Writer};
 use crate::clock::Clock;
+use crate::session::Timestamp;
 use crate::tribes::channel::{Applied, Channel, Incoming, Listener};
 use crate::tribes::member::Member;
 use crate::tribes::options::SendOptions;
@@ -84,8 +85,8 @@ impl Hub {
     }
 
     fn native(&self, from: &Member, bytes: &[u8]) -> Applied {
-        let now = self.clock.now();
-        let mut reader = match Reader::new(bytes, now) {
+        // When it was sent is nothing to the hub.
+        let mut reader = match Reader::new(bytes, Timestamp::default()) {
             Ok(reader) => reader,
             Err(error) => {
                 tracing::warn!(member = %from.id, %error, "a message is dropped");
@@ -100,7 +101,7 @@ impl Hub {
         });
         // A context that is not served here lacks nothing.
         if !is_served && reader.item() == Ok(Some(Item::Ask)) {
-            let mut answer = Writer::new(reader.context, now);
+            let mut answer = Writer::new(reader.context, self.clock.now());
             answer.item(&Item::NoContext);
             let options = SendOptions::USE_ACK.with(SendOptions::BYTE_MESSAGE);
             self.refuse(from, answer.finish(), options);

@@ -1,6 +1,7 @@
 //! The other members as session replication sees them: who they are, and which of them may have missed something. Pure.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::stamp::number;
 use crate::session::Timestamp;
@@ -62,6 +63,8 @@ impl Peer {
 #[derive(Debug, Default)]
 pub struct Peers {
     here: Vec<Peer>,
+    /// Of these the native ones, for every message that all of them get.
+    natives: Arc<[UniqueId]>,
     /// A comparison tells only what the member that begins it has: both sides begin one.
     both_begin: bool,
     left: VecDeque<UniqueId>,
@@ -90,11 +93,18 @@ impl Peers {
             peer.sync_at = None;
         }
         self.here.push(peer);
+        self.list_natives();
+    }
+
+    fn list_natives(&mut self) {
+        let natives = self.here.iter().filter(|peer| peer.is_native);
+        self.natives = natives.map(|peer| peer.id).collect();
     }
 
     /// A member left. Its last message may have reached some of the others only, so those that are left compare.
     pub fn remove(&mut self, id: &UniqueId, me: &UniqueId, now: Timestamp) {
         self.here.retain(|known| known.id != *id);
+        self.list_natives();
         let both = self.both_begin;
         let begins = |p: &&mut Peer| p.is_native && (both || *me < p.id);
         for peer in self.here.iter_mut().filter(begins) {
@@ -144,6 +154,11 @@ impl Peers {
     fn native_mut(&mut self, id: &UniqueId) -> Option<&mut Peer> {
         let peer = self.here.iter_mut().find(|peer| peer.id == *id);
         peer.filter(|peer| peer.is_native)
+    }
+
+    /// The ids of those that understand [`super::native`].
+    pub fn natives(&self) -> Arc<[UniqueId]> {
+        Arc::clone(&self.natives)
     }
 
     /// All of them.

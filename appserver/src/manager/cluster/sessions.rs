@@ -164,7 +164,7 @@ impl<G: Group> Inner<G> {
             Wait::Applied => NATIVE,
         };
         if !out.natives.is_empty() {
-            let natives = self.core.members(true);
+            let natives = self.core.natives();
             for message in &out.natives {
                 self.send(&natives, message, options).await;
             }

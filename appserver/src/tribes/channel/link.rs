@@ -6,11 +6,14 @@
 //!                           └────── sent again ◄───────┘ the connection broke
 //! ```
 //!
+//! Who waits for a message has no timer of its own: the link knows until when it waits, and has one for all of them.
+//!
 //! One of ours gets many frames in one write and answers them in order. A Tomcat may apply two frames of one connection in any
 //! order, so it gets the next one when it has answered the one before.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::connect::connect;
@@ -30,10 +33,7 @@ use crate::tribes::member::Member;
 use crate::tribes::options::SendOptions;
 
 /// At most so many messages wait for a member.
-const QUEUE_MAX: usize = 65_536;
-
-/// At most so many are taken from the queue and not done yet.
-const WINDOW: usize = 1024;
+const QUEUE_MAX: u64 = 65_536;
 
 /// So many frames, at most, in one write.
 const BATCH: usize = 64;
@@ -49,7 +49,7 @@ const ANSWER_DATA: usize = 3;
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) member: Member,
-    queue: mpsc::Sender<Job>,
+    queue: mpsc::UnboundedSender<Job>,
     bytes_max: usize,
     bytes: AtomicUsize,
     stalled: AtomicBool,
@@ -82,7 +82,8 @@ struct Job {
     frame: Bytes,
     wants_ack: bool,
     attempts: u32,
-    done: Option<Waiter>,
+    /// Who waits, and until when.
+    done: Option<(Waiter, Instant)>,
     link: Arc<Link>,
 }
 
@@ -101,7 +102,7 @@ impl Job {
     }
 
     fn tell(&mut self, delivery: Delivery, post: &mut Post) {
-        if let Some(waiter) = self.done.take() {
+        if let Some((waiter, _)) = self.done.take() {
             post.put(waiter, delivery);
         }
     }
@@ -110,7 +111,8 @@ impl Job {
 impl Link {
     /// A link whose task runs until the member is gone or the channel stops.
     pub(super) fn open(member: Member, shared: &Arc<Shared>) -> Arc<Self> {
-        let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        // What bounds it is the number of messages that are not done.
+        let (queue, jobs) = mpsc::unbounded_channel();
         let link = Arc::new(Self {
             member,
             queue,
@@ -130,6 +132,8 @@ impl Link {
             unanswered: VecDeque::new(),
             unsure: false,
             progress: Instant::now(),
+            first_end: None,
+            alarm: Box::pin(sleep_until(Instant::now())),
         };
         shared.tasks.spawn(line.run());
         link
@@ -140,21 +144,16 @@ impl Link {
         self.stalled.load(Ordering::Relaxed)
     }
 
-    /// Somebody gave up waiting.
-    pub(super) fn waited_too_long(&self) {
-        count(&self.figures.timed_out);
-    }
-
-    /// Puts a frame into the queue.
+    /// Puts a frame into the queue. `done` is who waits for it, and until when.
     pub(super) fn submit(
         self: &Arc<Self>,
         frame: Bytes,
         options: SendOptions,
-        done: Option<Waiter>,
+        done: Option<(Waiter, Instant)>,
     ) -> Result<(), Why> {
         let len = frame.len();
         let before = self.bytes.fetch_add(len, Ordering::Relaxed);
-        self.figures.queued.fetch_add(1, Ordering::Relaxed);
+        let queued = self.figures.queued.fetch_add(1, Ordering::Relaxed);
         let job = Job {
             frame,
             wants_ack: options.wants_ack(),
@@ -163,13 +162,10 @@ impl Link {
             link: Arc::clone(self),
         };
         // An empty queue takes any frame.
-        let full = before > 0 && before + len > self.bytes_max;
+        let full = before > 0 && before + len > self.bytes_max || queued >= QUEUE_MAX;
         let refused = match full {
             true => Some(Why::Full),
-            false => self.queue.try_send(job).err().map(|error| match error {
-                mpsc::error::TrySendError::Full(_) => Why::Full,
-                mpsc::error::TrySendError::Closed(_) => Why::NotMember,
-            }),
+            false => self.queue.send(job).err().map(|_| Why::NotMember),
         };
         match refused {
             Some(why) => {
@@ -186,7 +182,7 @@ impl Link {
 struct Line {
     shared: Arc<Shared>,
     link: Arc<Link>,
-    jobs: mpsc::Receiver<Job>,
+    jobs: mpsc::UnboundedReceiver<Job>,
     /// Taken from the queue and not written yet, except for the first bytes of the first.
     waiting: VecDeque<Job>,
     written: usize,
@@ -196,6 +192,10 @@ struct Line {
     unsure: bool,
     /// When the member last answered or took what is first in the line, or when there began to be a line.
     progress: Instant,
+    /// Nobody waits for a shorter time than until then; `None`: nobody waits.
+    first_end: Option<Instant>,
+    /// Rings at that time, at the time at which the member is stalled, or earlier.
+    alarm: Pin<Box<Sleep>>,
 }
 
 /// Why the task goes on or ends.
@@ -257,21 +257,17 @@ impl Line {
         tokio::pin!(other);
         let gone = self.link.gone.clone();
         loop {
-            let (stall, armed) = self.stall_at();
+            let armed = self.arm();
             tokio::select! {
                 done = &mut other => return Turn::Done(done),
                 () = gone.cancelled() => return Turn::Gone,
-                job = self.jobs.recv(), if self.has_room() => match job {
+                job = self.jobs.recv() => match job {
                     Some(job) => self.take(job),
                     None => return Turn::Gone,
                 },
-                () = sleep_until(stall), if armed => self.stall(),
+                () = &mut self.alarm, if armed => self.look_at_clock(),
             }
         }
-    }
-
-    fn has_room(&self) -> bool {
-        self.waiting.len() + self.unanswered.len() < WINDOW
     }
 
     fn take(&mut self, mut job: Job) {
@@ -282,14 +278,53 @@ impl Line {
         if self.link.is_stalled() {
             job.tell(Delivery::Queued, &mut Post::default());
         }
+        if let Some((_, end)) = job.done {
+            self.first_end = Some(self.first_end.map_or(end, |first| first.min(end)));
+        }
         self.waiting.push_back(job);
     }
 
-    /// When the member is stalled, and whether that is to come at all.
-    fn stall_at(&self) -> (Instant, bool) {
+    /// When the member is stalled, if that is to come at all.
+    fn stall_at(&self) -> Option<Instant> {
         let line = !self.waiting.is_empty() || !self.unanswered.is_empty();
         let armed = line && !self.link.is_stalled();
-        (self.progress + self.shared.limits.timeout, armed)
+        armed.then(|| self.progress + self.shared.limits.timeout)
+    }
+
+    /// Sees to it that the alarm does not ring too late; whether there is anything to wait for. It is not put off with every
+    /// answer, but when it rings too early.
+    fn arm(&mut self) -> bool {
+        let Some(next) = self.stall_at().into_iter().chain(self.first_end).min() else {
+            return false;
+        };
+        if self.alarm.is_elapsed() || next < self.alarm.deadline() {
+            self.alarm.as_mut().reset(next);
+        }
+        true
+    }
+
+    /// The alarm rang: tells those whose time is over, and whether the member is stalled.
+    fn look_at_clock(&mut self) {
+        let now = Instant::now();
+        if self.stall_at().is_some_and(|at| at <= now) {
+            self.stall();
+        }
+        if self.first_end.is_none_or(|end| end > now) {
+            return;
+        }
+        let mut first = None;
+        let mut post = Post::default();
+        for job in self.unanswered.iter_mut().chain(&mut self.waiting) {
+            match job.done {
+                Some((_, end)) if end <= now => {
+                    count(&self.link.figures.timed_out);
+                    job.tell(Delivery::TimedOut, &mut post);
+                }
+                Some((_, end)) => first = Some(first.map_or(end, |first: Instant| first.min(end))),
+                None => {}
+            }
+        }
+        self.first_end = first;
     }
 
     /// Nothing went on for too long: from now on nobody waits.
@@ -362,8 +397,7 @@ impl Line {
                     Err(error) => return Turn::Done(error),
                 }
             }
-            let (stall, armed) = self.stall_at();
-            let room = self.has_room();
+            let armed = self.arm();
             tokio::select! {
                 ready = stream.readable() => {
                     if let Err(error) = ready.and_then(|()| self.read(&stream, &mut input)) {
@@ -374,15 +408,15 @@ impl Line {
                     Ok(()) => blocked = false,
                     Err(error) => return Turn::Done(error),
                 },
-                job = self.jobs.recv(), if room => {
+                job = self.jobs.recv() => {
                     let Some(job) = job else { return Turn::Gone };
                     self.take(job);
-                    while self.has_room() && let Ok(job) = self.jobs.try_recv() {
+                    while let Ok(job) = self.jobs.try_recv() {
                         self.take(job);
                     }
                 }
                 () = &mut gone => return Turn::Gone,
-                () = sleep_until(stall), if armed => self.stall(),
+                () = &mut self.alarm, if armed => self.look_at_clock(),
             }
         }
     }
@@ -467,7 +501,10 @@ impl Line {
                 }
             }
         }
-        input.drain(..at);
+        if at > 0 {
+            input.drain(..at);
+            self.alive();
+        }
         Ok(())
     }
 
@@ -487,7 +524,6 @@ impl Line {
             count(&self.link.figures.failed);
             job.finish(Delivery::Failed(Why::Refused), post);
         }
-        self.alive();
         Ok(())
     }
 }

@@ -212,7 +212,11 @@ impl Shared {
 
     /// Milliseconds since the channel began: the membership's time, and this node's alive time.
     pub(super) fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.alive(Instant::now())
+    }
+
+    fn alive(&self, now: Instant) -> u64 {
+        u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// This node, now.
@@ -223,11 +227,17 @@ impl Shared {
     }
 
     /// The frame with this message.
-    pub(super) fn frame(&self, message: &[u8], options: SendOptions) -> Result<Bytes, Why> {
+    pub(super) fn frame(
+        &self,
+        message: &[u8],
+        options: SendOptions,
+        now: Instant,
+    ) -> Result<Bytes, Why> {
         if self.closing.load(Ordering::Relaxed) {
             return Err(Why::Stopping);
         }
-        self.frame_with(&self.package, message, options, self.security.as_ref())
+        let security = self.security.as_ref();
+        self.frame_with(&self.package, message, options, security, now)
     }
 
     /// The frame of a probe. It is also the heartbeat of those that do not use multicast: it carries the sender's package, and Tomcat takes
@@ -235,12 +245,13 @@ impl Shared {
     pub(super) fn probe(&self, options: SendOptions, leaving: bool) -> Bytes {
         let options = options.with(SendOptions::BYTE_MESSAGE);
         let message = &crate::tribes::frame::PROBE;
+        let now = Instant::now();
         let frame = if leaving {
             let mut local = self.local.clone();
             local.command = crate::tribes::member::LEAVING.into();
-            self.frame_with(&local.package(), message, options, None)
+            self.frame_with(&local.package(), message, options, None, now)
         } else {
-            self.frame_with(&self.package, message, options, None)
+            self.frame_with(&self.package, message, options, None, now)
         };
         frame.expect("a probe is small")
     }
@@ -251,6 +262,7 @@ impl Shared {
         message: &[u8],
         options: SendOptions,
         security: Option<&Security>,
+        now: Instant,
     ) -> Result<Bytes, Why> {
         let (id, iv) = {
             let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
@@ -275,7 +287,7 @@ impl Shared {
             None => out.extend_from_slice(message),
         });
         let alive = crate::tribes::frame::SENDER_AT + ALIVE_AT;
-        frame[alive..alive + 8].copy_from_slice(&self.now().to_be_bytes());
+        frame[alive..alive + 8].copy_from_slice(&self.alive(now).to_be_bytes());
         Ok(frame.into())
     }
 

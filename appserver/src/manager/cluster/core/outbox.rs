@@ -55,7 +55,11 @@ impl Outbox {
 
     pub(super) fn tell_all(&mut self, message: Writer) {
         if !message.is_empty() {
-            self.natives.push(message.finish());
+            match self.natives.is_empty() {
+                // Mostly it is the only one.
+                true => self.natives = vec![message.finish()],
+                false => self.natives.push(message.finish()),
+            }
         }
     }
 
