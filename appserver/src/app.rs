@@ -90,7 +90,7 @@ impl<M: Manager> App<M> {
                 site,
                 pages,
             }) => {
-                if let Some(page) = context.often(request.method(), path) {
+                if let Some(page) = context.at_once(request.method(), path) {
                     let (parts, _) = request.into_parts();
                     let answer = |session: &Session, parts| page(site, session, parts);
                     return context.sessions.answer(parts, answer).await;
@@ -113,8 +113,8 @@ impl<M> Context<M> {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// The pages that load generators ask for, without the way through the router.
-    fn often(&self, method: &Method, path: &str) -> Option<Page> {
+    /// The pages that need nothing but their session are answered without the way through the router.
+    fn at_once(&self, method: &Method, path: &str) -> Option<Page> {
         let page = path.strip_prefix(self.path.as_str())?;
         match page {
             _ if method != Method::GET => None,
