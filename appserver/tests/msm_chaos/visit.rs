@@ -62,7 +62,7 @@ pub(super) async fn visit(
         false => Err(format!("user {user} {act:?}: {what} {id}")),
     };
     let say = |what: &dyn std::fmt::Display| {
-        trace::say(&net, &format_args!("user {user} {act:?} {what}"))
+        trace::say(&net, &format_args!("user {user} {act:?} {what}"));
     };
     let asked = AskedId::parse(id.as_bytes()).expect("an id of ours");
     say(&format_args!("asks for {id}"));

@@ -32,8 +32,7 @@ pub fn merge(
         [] => Ok(Attributes::new()),
         bytes => attributes::decode(bytes),
     };
-    let base = decode(base)?;
-    let mut merged = base.clone();
+    let mut merged = decode(base)?;
     for theirs in theirs {
         let (from, theirs) = (decode(theirs.from)?, decode(theirs.to)?);
         let changed = theirs.iter().map(|(name, _)| name);
