@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, Mode};
 
 /// The looks of a node, and the limits that its handlers need.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub struct Site {
     pub contexts: Vec<String>,
     /// How sessions are kept.
     pub mode: &'static str,
+    /// `primaryIndicator`: whether requests tell if this node served their session last.
+    pub tells_primary: bool,
     /// The longest wait that may be asked for.
     pub slow_max: std::time::Duration,
     /// The largest form in bytes.
@@ -54,6 +56,8 @@ impl Site {
             context: String::new(),
             contexts: config.contexts.clone(),
             mode: config.mode.name(),
+            tells_primary: matches!(config.mode, Mode::Cluster | Mode::Backup)
+                && config.cluster.valve.primary_indicator,
             slow_max: config.slow_max.into(),
             max_post_size: config.max_post_size.bytes(),
             body_timeout: config.body_timeout.into(),

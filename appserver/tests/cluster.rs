@@ -134,6 +134,27 @@ fn servers_with_one_worker_and_with_several_share_sessions() {
     nodes.into_iter().for_each(Node::join);
 }
 
+#[test]
+fn requests_are_told_whether_their_session_was_served_here_if_that_is_asked_for() {
+    let group = group_port();
+    let tells = with(group, |config| {
+        config.cluster.valve.primary_indicator = true;
+    });
+    let silent = with(group, |_| {});
+    knows(&tells, 1);
+    let mut browser = silent.browser();
+    let primary = |browser: &mut Browser, node: &Node| {
+        browser.address = node.address;
+        browser.get("/jsp/api/session").json()["primary"].clone()
+    };
+    assert_eq!(primary(&mut browser, &silent), serde_json::Value::Null);
+    assert_eq!(primary(&mut browser, &tells), false);
+    assert_eq!(primary(&mut browser, &tells), true);
+    browser.address = silent.address;
+    set(&mut browser, "seen", "here");
+    assert_eq!(primary(&mut browser, &tells), false);
+}
+
 /// Two servers that change different attributes at the same time lose neither.
 #[test]
 fn parallel_changes_on_two_nodes_are_merged() {

@@ -35,18 +35,19 @@ type MaybeSessions = Result<Sessions, Refused>;
 type MaybeParams = Result<Params, BadForm>;
 
 async fn session(State(site): State<Arc<Site>>, sessions: MaybeSessions) -> Answer {
-    let session = sessions?.current_or_new().await?;
+    let sessions = sessions?;
+    let session = sessions.current_or_new().await?;
     let attributes: Map<String, Json> = session.read(|attributes| {
         let pairs = attributes.iter();
         pairs
             .map(|(name, value)| (name.to_owned(), to_json(&value)))
             .collect()
     });
-    Ok(answer(
-        &site,
-        Some(&session),
-        json!({ "attributes": attributes }),
-    ))
+    let mut more = json!({ "attributes": attributes });
+    if site.tells_primary {
+        more["primary"] = sessions.is_primary().into();
+    }
+    Ok(answer(&site, Some(&session), more))
 }
 
 async fn read(

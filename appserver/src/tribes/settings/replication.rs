@@ -78,7 +78,7 @@ pub struct ValveSettings {
     pub class_name: Option<String>,
     /// Requests whose decoded path matches as a whole send nothing; empty: all send.
     pub filter: String,
-    /// Whether an attribute of the request tells if this node is the session's primary.
+    /// Whether requests are told if this node is the session's primary.
     pub primary_indicator: bool,
 }
 
