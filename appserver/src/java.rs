@@ -6,6 +6,7 @@
 //!              ▲             ▲                   │
 //!        text, class         │ build             ▼ view           what the JDK's own classes mean
 //!                            └──── attribute ────┘                the session's values
+//!                             custom: objects of other classes, for formats that have some
 //! ```
 //!
 //! A stream is a graph: objects refer to each other, and circles are allowed. The reader keeps the graph as it is, in a
@@ -20,13 +21,14 @@
 pub mod attribute;
 pub mod build;
 pub mod class;
+mod custom;
 pub mod heap;
 mod read;
 pub mod text;
 pub mod view;
 mod write;
 
-pub use class::{ClassDesc, Known};
+pub use class::{ClassDesc, ClassRef, Field, Known};
 pub use heap::{Heap, Ref};
 pub use read::Reader;
 pub use text::JavaText;

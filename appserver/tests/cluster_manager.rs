@@ -1,12 +1,13 @@
 //! What a member of a cluster says about sessions that others have.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use appserver::manager::cluster::core::{Core, CoreConfig, NewKey, Outbox, Spread};
 use appserver::manager::cluster::group::Group;
 use appserver::manager::cluster::hub::Hears;
+use appserver::manager::cluster::message::{MapKind, MapMessage, Said, map_name};
 use appserver::manager::cluster::peers::{Peer, UniqueId};
 use appserver::manager::{ManagerError, RequestLine};
 use appserver::session::cookie::CookieConfig;
@@ -25,16 +26,29 @@ const NOW: Timestamp = Timestamp(1_795_000_000_000);
 const HOLDERS: [UniqueId; 2] = [[1; 16], [2; 16]];
 const HERE: UniqueId = [3; 16];
 
+const LINE: RequestLine<'static> = RequestLine {
+    method: "GET",
+    path: "/jsp/",
+    query: None,
+    context: "/jsp",
+};
+
 /// Two members that hear everything and send nothing.
 #[derive(Debug)]
 struct Mute {
     /// Whether they acknowledge a question.
     take_questions: bool,
+    /// Who was sent something.
+    sent: Arc<Mutex<Vec<UniqueId>>>,
 }
 
 impl Group for Mute {
     fn id(&self) -> UniqueId {
         HERE
+    }
+
+    fn local(&self) -> Option<Member> {
+        Some(member(HERE, NATIVE))
     }
 
     fn members(&self) -> Vec<Peer> {
@@ -43,11 +57,12 @@ impl Group for Mute {
 
     async fn send(
         &self,
-        _to: &[UniqueId],
+        to: &[UniqueId],
         _message: &[u8],
         _options: SendOptions,
         _limit: Duration,
     ) -> Vec<UniqueId> {
+        self.sent.lock().expect("nobody fails with it").extend(to);
         Vec::new()
     }
 
@@ -84,23 +99,34 @@ fn primary(spread: Spread) -> Core {
     primary
 }
 
-/// The member that hears of them.
-fn manager(spread: Spread, take_questions: bool) -> ClusterManager<Mute> {
-    let config = ClusterConfig {
+fn cluster_config(spread: Spread) -> ClusterConfig {
+    ClusterConfig {
         core: config(spread),
         send_options: SendOptions::from_bits(6),
         limit: Duration::from_secs(3),
         fetch_limit: Duration::from_millis(20),
         filter: None,
         sweep_interval: Duration::from_secs(60),
+    }
+}
+
+/// The member that hears of them.
+fn manager(spread: Spread, take_questions: bool) -> ClusterManager<Mute> {
+    let mute = Mute {
+        take_questions,
+        sent: Arc::default(),
     };
-    let manager = ClusterManager::new(config, Mute { take_questions }, Clock::manual(NOW));
+    let manager = ClusterManager::new(cluster_config(spread), mute, Clock::manual(NOW));
     manager.meet();
     manager
 }
 
 fn hear(manager: &ClusterManager<Mute>, message: &[u8]) {
-    let teller = Member {
+    assert!(manager.native(&member(HOLDERS[0], NATIVE), message));
+}
+
+fn member(id: UniqueId, payload: &[u8]) -> Member {
+    Member {
         alive: 0,
         host: Ipv4Addr::LOCALHOST.into(),
         port: 4000,
@@ -108,10 +134,9 @@ fn hear(manager: &ClusterManager<Mute>, message: &[u8]) {
         udp_port: None,
         command: Box::default(),
         domain: Box::default(),
-        id: MemberId(HOLDERS[0]),
-        payload: NATIVE.into(),
-    };
-    assert!(manager.native(&teller, message));
+        id: MemberId(id),
+        payload: payload.into(),
+    }
 }
 
 /// Asks a member for a session that it knows to be on the two others.
@@ -128,13 +153,7 @@ async fn ask(take_questions: bool) -> Result<bool, ManagerError> {
             hear(&manager, &place);
             let text = session.id().to_string();
             let asked = AskedId::parse(text.as_bytes()).expect("an id");
-            let line = RequestLine {
-                method: "GET",
-                path: "/jsp/",
-                query: None,
-                context: "/jsp",
-            };
-            let found = manager.find(&asked, &line, NOW).await;
+            let found = manager.find(&asked, &LINE, NOW).await;
             return found.map(|found| found.is_some());
         }
     }
@@ -148,6 +167,33 @@ async fn a_session_whose_holders_do_not_answer_may_exist() {
 #[tokio::test]
 async fn a_session_that_its_holders_do_not_send_is_gone() {
     assert_eq!(ask(true).await, Ok(false));
+}
+
+/// A Tomcat asks the backup only, and begins a new session when that one is dead.
+#[tokio::test]
+async fn by_tomcats_rules_too_the_primary_is_asked_and_then_the_backup() {
+    let (key, tomcat) = ("A8644DF6E84CA5048F441BF20DCF0DF1", member([9; 16], b""));
+    let sent = Arc::default();
+    let mute = Mute {
+        take_questions: true,
+        sent: Arc::clone(&sent),
+    };
+    let manager = ClusterManager::new(cluster_config(Spread::Backup), mute, Clock::manual(NOW));
+    manager.meet();
+    manager.added(&tomcat);
+    let map = map_name("/jsp");
+    let backup = member(HOLDERS[1], NATIVE);
+    for message in [
+        MapMessage::new(MapKind::Start, &map, Some(tomcat.clone())),
+        MapMessage::about(MapKind::Proxy, &map, key, tomcat.clone(), vec![backup]),
+    ] {
+        assert!(manager.map(&tomcat, Said::Map(message)));
+    }
+    let asked = AskedId::parse(key.as_bytes()).expect("an id");
+    let found = manager.find(&asked, &LINE, NOW).await;
+    assert_eq!(found.err(), Some(ManagerError::NoHolder));
+    let sent: Vec<UniqueId> = sent.lock().expect("nobody fails with it").clone();
+    assert_eq!(sent, [[9; 16], HOLDERS[1]]);
 }
 
 #[tokio::test]

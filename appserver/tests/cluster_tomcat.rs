@@ -20,6 +20,8 @@ fn beside(group: u16) -> Option<Tomcat> {
         group,
         heartbeat: 200,
         drop_time: 1500,
+        manager: "DeltaManager",
+        route: "",
         interceptor: "",
     };
     Tomcat::start(&place, Command::spawn)

@@ -333,12 +333,11 @@ fn the_log_says_how_members_are_found() {
 }
 
 /// A Tomcat on a machine of its own, with the same key.
-#[test]
-fn a_tomcat_on_another_machine_shares_sessions() {
+fn shared_with_a_tomcat(mode: &'static str, manager: &'static str) {
     let Some(network) = Network::new(&["a", "b", "t"]) else {
         return;
     };
-    let start = |machine| Server::start(&network, machine, &["--mode", "cluster"]);
+    let start = |machine| Server::start(&network, machine, &["--mode", mode]);
     let a = start("a");
     let mut early = a.browser();
     a.set(&mut early, "early", "bird");
@@ -351,6 +350,8 @@ fn a_tomcat_on_another_machine_shares_sessions() {
         group: 45_564,
         heartbeat: 500,
         drop_time: 3000,
+        manager,
+        route: "",
         interceptor: &interceptor,
     };
     let Some(tomcat) = Tomcat::start(&place, |java| network.on("t", || java.spawn())) else {
@@ -379,4 +380,14 @@ fn a_tomcat_on_another_machine_shares_sessions() {
     for server in [&a, &b] {
         assert_eq!(server.value(&browser, "last"), "word");
     }
+}
+
+#[test]
+fn a_tomcat_on_another_machine_shares_sessions() {
+    shared_with_a_tomcat("cluster", "DeltaManager");
+}
+
+#[test]
+fn a_tomcat_with_one_backup_per_session_shares_them_too() {
+    shared_with_a_tomcat("backup", "BackupManager");
 }

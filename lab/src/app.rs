@@ -72,15 +72,12 @@ impl Apps {
         self.b.is_here()
     }
 
-    /// Refuses a mode that they have not got, or not together.
+    /// Refuses a mode that they have not got.
     pub fn can_be_in(self, mode: Mode) -> Result<(), Failure> {
         let why = match mode {
             _ if !self.has_tomcat() => return Ok(()),
             Mode::Msm | Mode::MsmSticky => {
                 "it would need the libraries of memcached-session-manager, which no package has"
-            }
-            Mode::Backup if self.has_ours() => {
-                "its BackupManager keeps a map in a way that our servers do not speak; the mode cluster is common to both"
             }
             _ => return Ok(()),
         };
@@ -147,9 +144,8 @@ mod tests {
             let can = |a, b| Apps { a, b }.can_be_in(mode).is_ok();
             assert!(can(ours, ours), "{mode}");
             assert_eq!(can(tomcat, tomcat), !mode.stores(), "{mode}");
-            let mixed = !mode.stores() && mode != Mode::Backup;
-            assert_eq!(can(ours, tomcat), mixed, "{mode}");
-            assert_eq!(can(tomcat, ours), mixed, "{mode}");
+            assert_eq!(can(ours, tomcat), !mode.stores(), "{mode}");
+            assert_eq!(can(tomcat, ours), !mode.stores(), "{mode}");
         }
     }
 

@@ -6,6 +6,7 @@ mod support;
 use std::net::SocketAddr;
 
 use lab::app::{App, Apps};
+use lab::mode::Mode;
 use lab::topology::Topology;
 use serde_json::{Value, json};
 use support::pair::{BOTH_REAL, Pair, User};
@@ -15,6 +16,9 @@ const MIXED: Apps = Apps {
     a: App::Appserver,
     b: App::Tomcat,
 };
+
+/// `DeltaManager` and `BackupManager`.
+const MODES: [Mode; 2] = [Mode::Cluster, Mode::Backup];
 
 /// A real one that has died does not answer, and who starts meanwhile waits for its sessions: not for long.
 fn quick_to_give_up(topology: &mut Topology) {
@@ -94,12 +98,12 @@ fn round_robin(pair: &Pair) {
     assert!(nodes.windows(2).all(|two| two[0] != two[1]), "{nodes:?}");
 }
 
-async fn go_on_with_each_others_sessions(apps: Apps) {
+async fn go_on_with_each_others_sessions(mode: Mode, apps: Apps) {
     if !is_here() {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let pair = Pair::start(apps, folder.path(), quick_to_give_up).await;
+    let pair = Pair::in_mode(mode, apps, folder.path(), quick_to_give_up).await;
     let [a, b] = pair.servers;
     for (here, there) in [(a, b), (b, a)] {
         attributes(here, there);
@@ -134,12 +138,12 @@ fn come_back(users: &mut [User], server: SocketAddr, visit: u64) {
 }
 
 /// Either is killed and joins again late: the other has everything meanwhile, and tells it what happened.
-async fn survive_each_other(apps: Apps) {
+async fn survive_each_other(mode: Mode, apps: Apps) {
     if !is_here() {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut pair = Pair::start(apps, folder.path(), quick_to_give_up).await;
+    let mut pair = Pair::in_mode(mode, apps, folder.path(), quick_to_give_up).await;
     let servers = pair.servers;
     let mut users = shoppers(servers);
     let mut visit = 1;
@@ -166,20 +170,28 @@ async fn survive_each_other(apps: Apps) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_real_ones_go_on_with_each_others_sessions() {
-    go_on_with_each_others_sessions(BOTH_REAL).await;
+    for mode in MODES {
+        go_on_with_each_others_sessions(mode, BOTH_REAL).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_real_ones_survive_each_other() {
-    survive_each_other(BOTH_REAL).await;
+    for mode in MODES {
+        survive_each_other(mode, BOTH_REAL).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ours_and_a_real_one_go_on_with_each_others_sessions() {
-    go_on_with_each_others_sessions(MIXED).await;
+    for mode in MODES {
+        go_on_with_each_others_sessions(mode, MIXED).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ours_and_a_real_one_survive_each_other() {
-    survive_each_other(MIXED).await;
+    for mode in MODES {
+        survive_each_other(mode, MIXED).await;
+    }
 }

@@ -316,7 +316,7 @@ fn where_it_cannot_be_that_is_told_before_anything_starts() {
         }
     }
     if is_here() {
-        for arguments in ["up --mode msm", "run msm_sticky", "up --mode backup"] {
+        for arguments in ["up --mode msm", "run msm_sticky"] {
             let mut command = lab(arguments.split(' '));
             command.env("APP_B", "tomcat").current_dir(folder.path());
             let output = command.output().expect("lab runs");

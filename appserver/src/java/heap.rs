@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::class::{ClassDesc, ClassRef, Known};
+use super::class::{ClassDesc, ClassRef, EXTERNALIZABLE, Known};
 use super::text::JavaText;
 
 /// An object in a [`Heap`]. It means nothing in another heap.
@@ -133,7 +133,7 @@ impl Heap {
     }
 
     /// Adds a class; the same description is the same class.
-    pub(super) fn intern(&mut self, desc: ClassDesc) -> ClassRef {
+    pub fn intern(&mut self, desc: ClassDesc) -> ClassRef {
         if let Some(known) = Known::of_name(desc.name.as_modified_utf8())
             && *known.desc() == desc
         {
@@ -160,9 +160,11 @@ impl Heap {
         }
     }
 
-    /// The class and those that it descends from, the topmost first.
+    /// The class and those that it descends from, the topmost first, as an object of it is written. A class that writes its objects
+    /// itself writes for those that it descends from too.
     pub(super) fn lineage(&self, class: ClassRef) -> impl Iterator<Item = ClassRef> + use<> {
-        let parent = self.class(class).parent;
+        let desc = self.class(class);
+        let parent = desc.parent.filter(|_| desc.flags & EXTERNALIZABLE == 0);
         let parent_of = |class: &ClassRef| self.class(*class).parent;
         // Most classes have no more than a parent, and take no memory here.
         let above = parent.as_ref().and_then(parent_of);

@@ -84,6 +84,37 @@ impl<'a> Reader<'a> {
         self.value(0)
     }
 
+    /// Begins to read an object of this class, which writes its objects itself (`writeExternal`): what it wrote comes next, and then
+    /// [`Reader::leave`].
+    pub fn enter(&mut self, class: &'static str) -> Result<(), JavaError> {
+        if self.block > 0 {
+            return Err(self.damaged("primitive data is left where an object is expected"));
+        }
+        match self.byte()? {
+            tag::OBJECT => {}
+            found => return Err(self.unexpected(found, "an object")),
+        }
+        let found = self.class_of("an object")?;
+        let desc = self.heap.class(found);
+        if desc.name.as_modified_utf8() != class.as_bytes() || desc.flags & EXTERNALIZABLE == 0 {
+            return Err(JavaError::Type {
+                found: desc.name.to_string(),
+                wanted: class,
+            });
+        }
+        // What refers back to it gets an empty object.
+        let object = self.heap.add(Node::Class(found));
+        self.handle(Handle::Value(object))?;
+        Ok(())
+    }
+
+    /// The end of the object that was begun last; what its class wrote besides is passed over.
+    pub fn leave(&mut self) -> Result<(), JavaError> {
+        self.take(self.block)?;
+        self.block = 0;
+        self.contents(0, &mut Vec::new())
+    }
+
     /// `readBoolean`.
     pub fn boolean(&mut self) -> Result<bool, JavaError> {
         Ok(self.data_array::<1>()? != [0])

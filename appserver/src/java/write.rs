@@ -68,6 +68,21 @@ impl<'h> Writer<'h> {
         }
     }
 
+    /// Begins an object of a class that writes its objects itself (`writeExternal`): what it writes comes next, and then
+    /// [`Writer::leave`].
+    pub fn enter(&mut self, class: ClassRef) {
+        self.flush();
+        self.out.push(tag::OBJECT);
+        self.class(Some(class));
+        self.next_handle();
+    }
+
+    /// The end of the object that was begun last.
+    pub fn leave(&mut self) {
+        self.flush();
+        self.out.push(tag::END);
+    }
+
     /// `writeBoolean`.
     pub fn boolean(&mut self, value: bool) {
         self.data(&[u8::from(value)]);

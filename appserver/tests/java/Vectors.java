@@ -7,6 +7,7 @@ public class Vectors {
     static class Derived extends Row { private static final long serialVersionUID = 8L; boolean on = true;
         private void writeObject(ObjectOutputStream o) throws IOException { o.defaultWriteObject(); o.writeInt(77); o.writeObject("extra"); o.writeUTF("tail"); }
         private void readObject(ObjectInputStream i) throws IOException, ClassNotFoundException { i.defaultReadObject(); i.readInt(); i.readObject(); i.readUTF(); } }
+    public static class Inherits extends Row implements Externalizable { public Inherits() {} public void writeExternal(ObjectOutput o) throws IOException { o.writeInt(9); } public void readExternal(ObjectInput i) throws IOException { i.readInt(); } }
     public static class Outside implements Externalizable { public Outside() {} public void writeExternal(ObjectOutput o) throws IOException { o.writeInt(9); o.writeObject("in"); } public void readExternal(ObjectInput i) throws IOException, ClassNotFoundException { i.readInt(); i.readObject(); } }
     enum Colour { RED, BLUE { } }
     interface Body { void write(ObjectOutputStream o) throws Exception; }
@@ -54,7 +55,7 @@ public class Vectors {
         List<Object> cycle = new ArrayList<>(); cycle.add(cycle); one("cycle", cycle);
         List<Object> shared = new ArrayList<>(List.of("s")); one("shared", new ArrayList<>(List.of(shared, shared)));
         Derived d = new Derived(); d.next = new Row(); one("objects", new Object[]{d, d.next, new Derived()});
-        one("externalizable", new Outside()); one("enum", new Object[]{Colour.RED, Colour.BLUE, Colour.RED}); one("class", String.class);
+        one("externalizable", new Outside()); one("externalizable_inherits", new Object[]{new Inherits(), new Inherits(), "after"}); one("enum", new Object[]{Colour.RED, Colour.BLUE, Colour.RED}); one("class", String.class);
         one("others", new ArrayList<>(List.of(new java.math.BigDecimal("12.50"), new java.util.UUID(1, 2), java.time.LocalDate.of(2026, 1, 2), Arrays.asList(1, 2), Collections.unmodifiableList(new ArrayList<>(List.of("u"))), Locale.FRANCE, new Vector<>(List.of("v")), java.util.Optional.class)));
         one("immutable", List.of(List.of(1, 2, 3), Map.of("a", 1)));
         vector("block_data", o -> { o.writeInt(-5); o.writeUTF("name"); o.writeObject("o"); o.writeBoolean(true); o.writeLong(7); o.writeDouble(0.5); o.writeShort(-1); o.writeByte(200); o.writeFloat(2f); o.writeChar('c'); });

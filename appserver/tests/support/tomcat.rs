@@ -21,6 +21,7 @@ Object found = null;
 if (s != null) {
   if ("set".equals(act)) s.setAttribute(name, value);
   if ("int".equals(act)) s.setAttribute(name, Integer.valueOf(value));
+  if ("max".equals(act)) s.setMaxInactiveInterval(Integer.parseInt(value));
   if ("date".equals(act)) s.setAttribute(name, new java.util.Date(Long.parseLong(value)));
   if ("remove".equals(act)) s.removeAttribute(name);
   if ("login".equals(act)) request.changeSessionId();
@@ -37,6 +38,10 @@ pub(crate) struct Place<'a> {
     pub(crate) heartbeat: u32,
     /// Milliseconds.
     pub(crate) drop_time: u32,
+    /// `DeltaManager` or `BackupManager`.
+    pub(crate) manager: &'a str,
+    /// What its session ids end with, and `JvmRouteBinderValve` with it; empty: nothing.
+    pub(crate) route: &'a str,
     /// One more `<Interceptor>`, before the others.
     pub(crate) interceptor: &'a str,
 }
@@ -145,17 +150,26 @@ fn server(base: &Path, place: &Place<'_>) -> String {
         group,
         heartbeat,
         drop_time,
+        manager,
+        route,
         interceptor,
         ..
     } = place;
+    let (route, binder) = match *route {
+        "" => (String::new(), ""),
+        route => (
+            format!(" jvmRoute=\"{route}\""),
+            "<Valve className=\"org.apache.catalina.ha.session.JvmRouteBinderValve\"/>",
+        ),
+    };
     let tribes = "org.apache.catalina.tribes";
     format!(
         r#"<Server port="-1"><Service name="Catalina"><Connector address="{address}" port="{http}" protocol="HTTP/1.1"/>
-<Engine name="Catalina" defaultHost="localhost">
+<Engine name="Catalina" defaultHost="localhost"{route} backgroundProcessorDelay="1">
 <Host name="localhost" appBase="none" autoDeploy="false" deployOnStartup="false">
 <Context path="/jsp" docBase="{base}/jsp"/>
 <Cluster className="org.apache.catalina.ha.tcp.SimpleTcpCluster" channelSendOptions="6">
-<Manager className="org.apache.catalina.ha.session.DeltaManager"/>
+<Manager className="org.apache.catalina.ha.session.{manager}" processExpiresFrequency="1"/>
 <Channel className="{tribes}.group.GroupChannel">
 <Membership className="{tribes}.membership.McastService" bind="{address}" address="228.0.0.4" port="{group}" frequency="{heartbeat}" dropTime="{drop_time}"/>
 <Receiver className="{tribes}.transport.nio.NioReceiver" address="{address}" port="25000" autoBind="100"/>
@@ -164,7 +178,7 @@ fn server(base: &Path, place: &Place<'_>) -> String {
 {interceptor}<Interceptor className="{tribes}.group.interceptors.TcpFailureDetector"/>
 <Interceptor className="{tribes}.group.interceptors.MessageDispatchInterceptor"/>
 </Channel>
-<Valve className="org.apache.catalina.ha.tcp.ReplicationValve"/>
+<Valve className="org.apache.catalina.ha.tcp.ReplicationValve"/>{binder}
 <ClusterListener className="org.apache.catalina.ha.session.ClusterSessionListener"/>
 </Cluster></Host></Engine></Service></Server>"#,
     )

@@ -55,7 +55,8 @@ fn what_has_no_sense_with_a_real_tomcat_is_left_out_and_refused_by_name() {
     assert_eq!(names.len() + 1, self::names(&["cluster"], None).len());
     for (name, why) in [
         ("grows-cluster", "counts copies"),
-        ("grows-backup", "Choose another mode"),
+        ("grows-backup", "counts copies"),
+        ("two-writes-msm-all", "Choose another mode"),
     ] {
         let error = with_tomcat(name).err().expect("refused").to_string();
         assert!(error.contains(why), "{error}");
@@ -77,6 +78,10 @@ fn what_is_expected_depends_on_the_servers() {
         "two-writes-cluster",
         "logout-meanwhile-cluster",
         "chaos-cluster",
+        "partition-backup",
+        "two-writes-backup",
+        "logout-meanwhile-backup",
+        "chaos-backup",
     ] {
         assert!(!loses(name, ours, ours), "{name}");
         assert!(

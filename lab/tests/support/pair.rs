@@ -23,7 +23,7 @@ pub(crate) const BOTH_REAL: Apps = Apps {
 /// What a Tomcat writes before it goes to its cluster.
 const BEFORE_CLUSTER: &str = "Server initialization in";
 
-/// A stage in the mode cluster.
+/// A stage in a mode in which servers have each other's sessions.
 pub(crate) struct Pair {
     pub(crate) stage: Stage,
     _events: tokio::sync::mpsc::Receiver<stage::Event>,
@@ -34,12 +34,22 @@ pub(crate) struct Pair {
 impl Pair {
     /// Starts it and waits until a session of one is known to the other, both ways.
     pub(crate) async fn start(apps: Apps, folder: &Path, arrange: impl Fn(&mut Topology)) -> Self {
+        Self::in_mode(Mode::Cluster, apps, folder, arrange).await
+    }
+
+    /// The same in another mode.
+    pub(crate) async fn in_mode(
+        mode: Mode,
+        apps: Apps,
+        folder: &Path,
+        arrange: impl Fn(&mut Topology),
+    ) -> Self {
         let setting = stage::Setting {
             lab: LAB.into(),
             folder: folder.to_owned(),
             recorder: None,
         };
-        let started = Stage::on_free_ports(Mode::Cluster, None, apps, setting, arrange).await;
+        let started = Stage::on_free_ports(mode, None, apps, setting, arrange).await;
         let (stage, events) = started.unwrap_or_else(|e| panic!("{e}"));
         let nodes: Vec<_> = stage.topology().appservers().cloned().collect();
         let pair = Self {

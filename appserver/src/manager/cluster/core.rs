@@ -5,10 +5,14 @@
 //!   create find change_id commit remove ──┐                  ┌──► Outbox: to all, to one, to Tomcats, streams
 //!   receive, receive_tomcat ──────────────┼──► store.rs ─────┤
 //!   member_added member_removed tick ─────┘                  └──► what the caller asked for
+//!
+//!   Spread::All      receive, transfer      with a Tomcat: tomcat      (DeltaManager)
+//!   Spread::Backup   places                 with a Tomcat: map         (BackupManager)
 //! ```
 
 mod expiry;
 mod listener;
+mod map;
 mod outbox;
 mod places;
 mod receive;
@@ -33,7 +37,9 @@ use crate::session::{AskedId, Kept, Key, Session, SessionError, SessionId, Suffi
 
 use crate::tribes::channel::ChannelStatus;
 pub use listener::{AttributeListener, Origin};
-pub use outbox::{Outbox, Owed, Stream};
+use map::Map;
+pub use map::questions::QuestionId;
+pub use outbox::{MapSend, Outbox, Owed, Stream};
 use tomcat::Held;
 use transfer::Joining;
 
@@ -97,6 +103,7 @@ pub struct Core {
     peers: RwLock<Peers>,
     has_natives: AtomicBool,
     has_tomcats: AtomicBool,
+    has_maps: AtomicBool,
     /// A session was used that the others do not know of yet.
     any_used: AtomicBool,
     /// A session may have lost its primary or its backup.
@@ -105,6 +112,7 @@ pub struct Core {
     turn: AtomicUsize,
     joining: Mutex<Option<Joining>>,
     held: Mutex<Held>,
+    map: Map,
     listener: OnceLock<Arc<dyn AttributeListener>>,
     pub(super) counts: Counts,
 }
@@ -176,10 +184,12 @@ impl Core {
             new_key,
             store: Store::new(number(&id), config.max_inactive),
             peers: RwLock::new(Peers::new(config.spread == Spread::Backup)),
+            map: Map::new(&config.context),
             config,
             id,
             has_natives: AtomicBool::new(false),
             has_tomcats: AtomicBool::new(false),
+            has_maps: AtomicBool::new(false),
             any_used: AtomicBool::new(false),
             orphans: AtomicBool::new(false),
             turn: AtomicUsize::new(0),
@@ -250,7 +260,14 @@ impl Core {
         if self.is_backup() && replica.primary != me {
             let holders = [replica.primary, replica.backup];
             let mut claims = self.claims(now);
-            self.claim_from(replica, holders, now, &mut claims);
+            if self.maps() {
+                // With a new id it is told as a new session.
+                if !self.binds(&replica.kept().id()) {
+                    self.take_over(replica, now, &mut claims.map);
+                }
+            } else {
+                self.claim_from(replica, holders, now, &mut claims);
+            }
             self.send_claims(claims, out);
         }
         replica.primary = me;
@@ -289,7 +306,9 @@ impl Core {
             return Ok(());
         };
         replica.primary = self.store.me();
-        if self.has_natives() {
+        if self.maps() {
+            self.tell_map_of_id(replica, &old, now, out);
+        } else if self.has_natives() {
             let moved = Gone::Moved {
                 to: key,
                 stamp,
@@ -381,14 +400,7 @@ impl Core {
     /// A member came.
     pub fn member_added(&self, peer: Peer, now: Timestamp) {
         let mut peers = self.peers_mut();
-        if self.is_backup() {
-            if !peer.is_native {
-                tracing::warn!(
-                    "a Tomcat is in the cluster: BackupManager's copies go to members of our own kind only"
-                );
-            }
-            self.orphans.store(true, Ordering::Relaxed);
-        }
+        self.orphans.fetch_or(self.is_backup(), Ordering::Relaxed);
         peers.add(peer, &self.id, now);
         self.count_kinds(&peers);
     }
@@ -420,7 +432,7 @@ impl Core {
         let (primaries, copies) = self.count_primaries();
         let members = self.peers().iter().map(PeerStatus::of).collect();
         ClusterStatus {
-            rules: if self.has_tomcats() {
+            rules: if self.has_tomcats() || self.maps() {
                 "tomcat"
             } else {
                 "native"
@@ -485,7 +497,11 @@ impl Core {
     ) {
         let is_told = shard.get(id.key).is_some_and(|r| !r.marks.untold);
         self.store.end(shard, id.key, gone, now);
-        if self.has_natives() {
+        if self.maps() {
+            if is_told {
+                self.tell_map_of_end(id, out);
+            }
+        } else if self.has_natives() {
             let mut writer = self.writer(now);
             writer.item(&Item::Gone(id.key, gone));
             out.tell_all(writer);
@@ -528,13 +544,19 @@ impl Core {
         let has = |is_native| peers.iter().any(|peer| peer.is_native == is_native);
         self.has_natives.store(has(true), Ordering::Relaxed);
         self.has_tomcats.store(has(false), Ordering::Relaxed);
+        self.has_maps.store(peers.have_map(), Ordering::Relaxed);
+    }
+
+    /// Whether sessions can have a backup.
+    fn has_others(&self) -> bool {
+        self.has_natives() || self.maps()
     }
 
     /// Whether it is this member that ends the idle sessions which `primary` served last: its own, and those of members that are
     /// gone if it has the lowest number of those that are left.
     fn is_responsible(&self, primary: u32) -> bool {
         let me = self.store.me();
-        if primary == me || !self.has_natives() && !self.has_tomcats() {
+        if primary == me || !self.has_others() && !self.has_tomcats() {
             return true;
         }
         let peers = self.peers();

@@ -18,6 +18,11 @@ pub trait Group: Send + Sync + 'static {
     /// This member's id.
     fn id(&self) -> UniqueId;
 
+    /// This member as it describes itself to the others; `None`: nobody can name it.
+    fn local(&self) -> Option<Member> {
+        None
+    }
+
     /// The other members.
     fn members(&self) -> Vec<Peer>;
 
@@ -45,7 +50,11 @@ pub trait Group: Send + Sync + 'static {
 
 impl Group for Channel {
     fn id(&self) -> UniqueId {
-        self.local().id.0
+        Channel::local(self).id.0
+    }
+
+    fn local(&self) -> Option<Member> {
+        Some(Channel::local(self))
     }
 
     fn members(&self) -> Vec<Peer> {
@@ -85,7 +94,7 @@ impl Group for Channel {
 
 /// A member of a channel for the core.
 pub fn peer(member: &Member) -> Peer {
-    Peer::new(member.id.0, member.is_native(), member.alive)
+    Peer::of(member)
 }
 
 /// No other members: a cluster of one.

@@ -3,7 +3,7 @@
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use super::message::{Event, SessionMessage};
+use super::message::{Event, MessageError, RpcBody, Said, SessionMessage};
 use super::native::{Item, Reader, Writer};
 use crate::clock::Clock;
 use crate::session::Timestamp;
@@ -22,6 +22,8 @@ pub trait Hears: Send + Sync {
     fn native(&self, from: &Member, message: &[u8]) -> bool;
     /// A message of a Tomcat.
     fn tomcat(&self, from: &Member, message: SessionMessage);
+    /// A message about the map of Tomcats; whether there is such a map here.
+    fn map(&self, from: &Member, said: Said) -> bool;
     /// A member came.
     fn added(&self, member: &Member);
     /// A member left.
@@ -109,7 +111,32 @@ impl Hub {
         applied
     }
 
+    /// About a map: who has it hears it; a question that nobody can answer is refused, or a Tomcat waits for 15 s.
+    fn map(&self, from: &Member, said: Result<Said, MessageError>) {
+        let said = match said {
+            Ok(said) => said,
+            Err(error) => return tracing::warn!(member = %from.id, %error, "a message is dropped"),
+        };
+        let nobody = match &said {
+            Said::Rpc(rpc) if matches!(rpc.body, RpcBody::Ask(_)) => {
+                Some(rpc.answered(RpcBody::Nobody).encode())
+            }
+            _ => None,
+        };
+        let managers = self.managers.read().unwrap_or_else(PoisonError::into_inner);
+        let manager = managers.iter().find(|m| said.is_for(m.context()));
+        let is_heard = manager.is_some_and(|manager| manager.map(from, said));
+        drop(managers);
+        if let (false, Some(nobody)) = (is_heard, nobody) {
+            self.refuse(from, nobody, SendOptions::USE_ACK);
+        }
+    }
+
     fn tomcat(&self, from: &Member, bytes: &[u8]) -> Applied {
+        if let Some(said) = Said::decode(bytes) {
+            self.map(from, said);
+            return Applied::Done;
+        }
         match SessionMessage::decode(bytes) {
             Ok(message) => {
                 let context = message.context.clone();

@@ -1,15 +1,24 @@
-//! Tomcat's session messages: objects of the class `org.apache.catalina.ha.session.SessionMessageImpl`, byte for byte. Pure.
+//! Tomcat's session messages. Those of `DeltaManager` are objects of the class `org.apache.catalina.ha.session.SessionMessageImpl`, byte for byte. Pure.
 //!
 //! All begin with the same 275 bytes, which describe the class; whoever writes them another way is read as a general Java stream.
 //! The bodies are Java streams of their own: [`Delta`] and [`Whole`].
+//!
+//! ```text
+//!   DeltaManager    SessionMessage ── Delta, many Whole
+//!   BackupManager   MapMessage ────── Delta, one Whole, MapState, many MapMessage        questions and answers: RpcMessage
+//! ```
 
 mod delta;
+mod map;
+mod rpc;
 mod state;
 
 use crate::java::{Heap, JavaError, JavaText, Limits, Reader, Ref, View, Writer};
 
 pub use delta::{Action, Delta};
-pub use state::{Whole, WholeReader, write_state};
+pub use map::{MapKind, MapMessage, MapState, map_name};
+pub use rpc::{RpcBody, RpcMessage, Said};
+pub use state::{Whole, WholeReader, read_session, write_session, write_state};
 
 /// The stream's header, the object's mark and the descriptions of its two classes.
 const HEAD: &[u8; 275] =

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::stamp::number;
 use crate::session::Timestamp;
+use crate::tribes::member::Member;
 
 /// A member's id: random, made anew at every start.
 pub type UniqueId = [u8; 16];
@@ -13,6 +14,8 @@ pub type UniqueId = [u8; 16];
 const SYNC_FRESH: u64 = 10_000;
 /// Members compare even if nothing was missed, to make sure.
 const SYNC_EVERY: u64 = 300_000;
+/// A Tomcat's application may start so long after it became a member; later than that it has no map.
+const MAP_LATE: u64 = 60_000;
 /// After a failure a member is left alone for so long.
 const SYNC_RETRY: u64 = 1_000;
 /// Of so many members that left is known that they were here.
@@ -27,6 +30,14 @@ pub struct Peer {
     pub is_native: bool,
     /// How long it has been running, in milliseconds, when it was heard of.
     pub alive: u64,
+    /// What it says about itself, for messages that name members.
+    member: Option<Member>,
+    /// A Tomcat that has the map of this context (`BackupManager`).
+    has_map: bool,
+    /// A Tomcat that was told that this member has it.
+    greeted: bool,
+    /// From when it is strange that a Tomcat has not.
+    map_due: Option<Timestamp>,
     /// When to compare sessions with it.
     sync_at: Option<Timestamp>,
     /// Sessions are being compared with it.
@@ -42,10 +53,32 @@ impl Peer {
             id,
             is_native,
             alive,
+            member: None,
+            has_map: false,
+            greeted: is_native,
+            map_due: None,
             sync_at: None,
             syncing: false,
             missed: false,
         }
+    }
+
+    /// The same of a member of the channel.
+    pub fn of(member: &Member) -> Self {
+        Self {
+            member: Some(member.clone()),
+            ..Self::new(member.id.0, member.is_native(), member.alive)
+        }
+    }
+
+    /// What it says about itself, if it is known.
+    pub fn member(&self) -> Option<&Member> {
+        self.member.as_ref()
+    }
+
+    /// Whether it may be a session's primary or backup: our own members, and Tomcats that have the map.
+    pub fn is_in_map(&self) -> bool {
+        self.is_native || self.has_map
     }
 
     /// Its number in stamps.
@@ -91,6 +124,7 @@ impl Peers {
         }
         if !peer.is_native {
             peer.sync_at = None;
+            peer.map_due = Some(after(now, MAP_LATE));
         }
         self.here.push(peer);
         self.list_natives();
@@ -115,6 +149,48 @@ impl Peers {
             self.left.pop_front();
         }
         self.left.push_back(*id);
+    }
+
+    /// A Tomcat has the map; whether that is new.
+    pub fn joins_map(&mut self, id: &UniqueId) -> bool {
+        let tomcat = self.here.iter_mut().find(|p| p.id == *id && !p.is_native);
+        tomcat.is_some_and(|tomcat| {
+            tomcat.greeted = true;
+            !std::mem::replace(&mut tomcat.has_map, true)
+        })
+    }
+
+    /// It has not any more.
+    pub fn leaves_map(&mut self, id: &UniqueId) {
+        if let Some(peer) = self.here.iter_mut().find(|peer| peer.id == *id) {
+            peer.has_map = false;
+        }
+    }
+
+    /// Whether a Tomcat has the map.
+    pub fn have_map(&self) -> bool {
+        self.here.iter().any(|peer| peer.has_map)
+    }
+
+    /// The Tomcats that were not told yet that this member has the map; they are told now.
+    pub fn take_ungreeted(&mut self) -> Vec<UniqueId> {
+        let ungreeted = self.here.iter_mut().filter(|peer| !peer.greeted);
+        let greet = |peer: &mut Peer| {
+            peer.greeted = true;
+            peer.id
+        };
+        ungreeted.map(greet).collect()
+    }
+
+    /// How many Tomcats have been here for long and have no map; each is counted once.
+    pub fn take_mapless(&mut self, now: Timestamp) -> usize {
+        let mut mapless = 0;
+        for peer in &mut self.here {
+            if peer.map_due.take_if(|due| *due <= now).is_some() && !peer.has_map {
+                mapless += 1;
+            }
+        }
+        mapless
     }
 
     /// Something did not arrive there: it is compared with as soon as it can be.

@@ -20,10 +20,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::core::{AttributeListener, ClusterStatus, Core, CoreConfig, NewKey, Outbox, Stream};
+use super::core::{
+    AttributeListener, ClusterStatus, Core, CoreConfig, MapSend, NewKey, Outbox, Stream,
+};
 use super::group::{Group, NATIVE, peer};
 use super::hub::Hears;
-use super::message::SessionMessage;
+use super::message::{Said, SessionMessage};
 use super::peers::UniqueId;
 use crate::clock::Clock;
 use crate::manager::{Found, Manager, ManagerError, ManagerStatus, RequestLine};
@@ -46,6 +48,9 @@ const LANES: usize = 64;
 
 /// Tomcats answer when it is applied.
 const APPLIED: SendOptions = SendOptions::USE_ACK.with(SendOptions::SYNC_ACK);
+
+/// Questions and answers, which have no answer but themselves.
+const READ: SendOptions = SendOptions::USE_ACK;
 
 /// Settings of a [`ClusterManager`].
 #[derive(Debug, Clone)]
@@ -112,6 +117,9 @@ impl<G: Group> ClusterManager<G> {
     /// No sessions and no members yet.
     pub fn new(config: ClusterConfig, group: G, clock: Clock) -> Self {
         let core = Core::new(config.core.clone(), group.id(), NewKey::default());
+        if let Some(member) = group.local() {
+            core.known_as(member);
+        }
         Self(Arc::new(Inner {
             core,
             group,
@@ -202,6 +210,18 @@ impl<G: Group> Inner<G> {
         for (to, message) in &out.one_tomcat {
             self.send(&[*to], message, APPLIED).await;
         }
+        for key in out.publish {
+            let _lane = self.lane(key).await;
+            let sends = self.core.publish_orphan(key, self.clock.now());
+            self.send_in_map(&sends, Wait::Applied).await;
+        }
+        for key in out.used {
+            let _lane = self.lane(key).await;
+            if let Some(send) = self.core.use_of(key, self.clock.now()) {
+                self.send_in_map(&[send], Wait::Applied).await;
+            }
+        }
+        self.send_in_map(&out.map, wait).await;
         for (to, stream) in out.streams {
             let inner = Arc::clone(self);
             self.runtime
@@ -209,18 +229,50 @@ impl<G: Group> Inner<G> {
         }
     }
 
-    async fn send(&self, to: &[UniqueId], message: &[u8], options: SendOptions) {
+    async fn send_in_map(&self, sends: &[MapSend], wait: Wait) {
+        for (at, send) in sends.iter().enumerate() {
+            let options = match wait {
+                _ if send.is_rpc => READ,
+                // The next one must not overtake it.
+                Wait::Configured if at + 1 == sends.len() => self.config.send_options,
+                _ => APPLIED,
+            };
+            let delivered = self.send(&send.to, &send.message, options).await;
+            if let (false, Some(key)) = (delivered, send.backs_up) {
+                self.core.backup_failed(key);
+            }
+        }
+    }
+
+    /// Whether all may have got it.
+    async fn send(&self, to: &[UniqueId], message: &[u8], options: SendOptions) -> bool {
         let failed = self
             .group
             .send(to, message, options, self.config.limit)
             .await;
-        for id in failed {
-            self.core.failed(&id, self.clock.now());
+        for id in &failed {
+            self.core.failed(id, self.clock.now());
+        }
+        failed.is_empty()
+    }
+
+    /// Tells a member of the map of Tomcats where sessions are, each between two changes of it.
+    async fn tell_entries(&self, to: UniqueId, mut stream: Stream) {
+        while let Some(key) = stream.next_entry() {
+            let _lane = self.lane(key).await;
+            if let Some(entry) = self.core.entry_of(key, &to)
+                && !self.send(&[to], &entry, APPLIED).await
+            {
+                return;
+            }
         }
     }
 
     /// Sends many sessions, each message when the one before was taken.
     async fn stream(&self, to: UniqueId, mut stream: Stream) {
+        if stream.is_entries() {
+            return self.tell_entries(to, stream).await;
+        }
         let options = if stream.is_for_tomcat() {
             APPLIED
         } else {
@@ -241,8 +293,41 @@ impl<G: Group> Inner<G> {
         self.core.stream_ended(&to, is_comparison, complete, now);
     }
 
+    /// Gets a session from one of those that keep it: by Tomcat's rules.
+    async fn fetch_from_map(&self, asked: &AskedId<'_>) -> Fetched {
+        let (mut fetched, limit) = (Fetched::Nowhere, self.config.fetch_limit);
+        for holder in self.core.holders(asked.key) {
+            let now = self.clock.now();
+            let Some((name, question)) = self.core.ask_for_session(asked, &holder, now) else {
+                return Fetched::Unanswered;
+            };
+            let mut arrived = pin!(self.arrived.notified());
+            // Before the question, or the answer could be faster.
+            arrived.as_mut().enable();
+            let failed = self.group.send(&[holder], &question, READ, limit).await;
+            let answer = async {
+                while self.core.is_open(&name) {
+                    arrived.as_mut().await;
+                    arrived.set(self.arrived.notified());
+                    arrived.as_mut().enable();
+                }
+            };
+            if !failed.is_empty() || tokio::time::timeout(limit, answer).await.is_err() {
+                self.core.give_up(&name);
+                fetched = Fetched::Unanswered;
+            } else if self.core.holders(asked.key).is_empty() {
+                return Fetched::Here;
+            }
+        }
+        fetched
+    }
+
     /// Gets a session from one of those that keep it, the primary first.
-    async fn fetch(&self, key: Key) -> Fetched {
+    async fn fetch(&self, asked: &AskedId<'_>) -> Fetched {
+        if self.core.maps() {
+            return self.fetch_from_map(asked).await;
+        }
+        let key = asked.key;
         let mut fetched = Fetched::Nowhere;
         for holder in self.core.holders(key) {
             let question = self.core.need(key, self.clock.now());
@@ -286,6 +371,9 @@ impl<G: Group> Inner<G> {
             Err(_) => {
                 self.unanswered.fetch_add(1, Ordering::Relaxed);
                 self.core.failed(to, self.clock.now());
+                if !out.publish.is_empty() {
+                    self.core.not_published();
+                }
                 for (id, stream) in out.streams {
                     let now = self.clock.now();
                     self.core
@@ -297,7 +385,7 @@ impl<G: Group> Inner<G> {
 
     /// A session's messages to Tomcats leave in the order of its changes.
     async fn lane(&self, key: Key) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        if !self.core.has_tomcats() {
+        if !self.core.has_tomcats() && !self.core.maps() {
             return None;
         }
         let lane = usize::from(key.as_bytes()[0]) % LANES;
@@ -337,6 +425,15 @@ impl<G: Group> Hears for ClusterManager<G> {
         inner.answer(&from.id.0, out);
     }
 
+    fn map(&self, from: &Member, said: Said) -> bool {
+        let (inner, mut out) = (&self.0, Outbox::default());
+        let now = inner.clock.now();
+        let is_here = inner.core.receive_map(&from.id.0, said, now, &mut out);
+        inner.answer(&from.id.0, out);
+        inner.arrived.notify_waiters();
+        is_here
+    }
+
     fn added(&self, member: &Member) {
         let inner = &self.0;
         inner.core.member_added(peer(member), inner.clock.now());
@@ -351,7 +448,7 @@ impl<G: Group> Hears for ClusterManager<G> {
 
     fn lost(&self, member: &Member) {
         let inner = &self.0;
-        inner.core.failed(&member.id.0, inner.clock.now());
+        inner.core.lost(&member.id.0, inner.clock.now());
     }
 }
 
@@ -376,7 +473,7 @@ impl<G: Group> Manager for ClusterManager<G> {
             if found.is_some() {
                 break;
             }
-            match self.0.fetch(asked.key).await {
+            match self.0.fetch(asked).await {
                 Fetched::Here => found = self.0.core.find(asked, now, &mut out),
                 Fetched::Nowhere => break,
                 Fetched::Unanswered => return Err(ManagerError::NoHolder),
@@ -468,6 +565,7 @@ impl<G: Group> Manager for ClusterManager<G> {
         } else {
             inner.core.tick(clock.now(), &mut out);
         }
+        inner.core.leave_map(&mut out);
         inner.deliver(out, Wait::Applied).await;
     }
 

@@ -41,6 +41,8 @@ pub struct Beside {
     order: VecDeque<(Timestamp, Key)>,
     /// Sessions that other members keep.
     pub places: HashTable<(Key, Place)>,
+    /// How their ids end, where Tomcats told it.
+    suffixes: HashMap<Key, Suffix>,
     /// Sessions that were used here, which the others do not know yet.
     pub used: Vec<Key>,
     /// Changes that were not told yet, because their requests match the filter.
@@ -455,8 +457,31 @@ impl Beside {
         }
     }
 
+    /// How the id of a session that is not here ends, if a Tomcat told it.
+    pub fn suffix(&self, key: Key) -> Option<Suffix> {
+        self.suffixes.get(&key).copied()
+    }
+
+    /// Remembers it.
+    pub fn set_suffix(&mut self, key: Key, suffix: Suffix) {
+        self.suffixes.insert(key, suffix);
+    }
+
+    /// Forgets sessions of which nobody is left that keeps them.
+    pub fn retain_places(&mut self, is_kept: impl Fn(&Place) -> bool) {
+        let suffixes = &mut self.suffixes;
+        self.places.retain(|(key, place)| {
+            let stays = is_kept(place);
+            if !stays {
+                suffixes.remove(key);
+            }
+            stays
+        });
+    }
+
     /// Forgets where a session is kept.
     pub fn drop_place(&mut self, key: Key) -> Option<Place> {
+        self.suffixes.remove(&key);
         let place = self
             .places
             .find_entry(key.random_bits(), |(k, _)| *k == key);

@@ -12,6 +12,8 @@ impl Core {
     /// Some time went by: call it about twice per second.
     pub fn tick(&self, now: Timestamp, out: &mut Outbox) {
         self.check_joining(now, out);
+        self.greet(now, out);
+        self.check_map(now);
         self.tell_of_use(now, out);
         self.drop_held(now);
         self.begin_comparisons(now, out);
@@ -38,7 +40,9 @@ impl Core {
                 if replica.primary != self.store.me() || replica.marks.untold {
                     continue;
                 }
-                if self.is_backup() {
+                if self.maps() {
+                    out.used.push(key);
+                } else if self.is_backup() {
                     to_backups.push((key, replica.touched(), replica.backup));
                 } else {
                     writer.item(&Item::Accessed(key, replica.touched()));
@@ -91,6 +95,12 @@ impl Core {
             for (id, touched, untold) in expired {
                 let gone = Gone::Expired(touched);
                 self.store.end(&mut shard, id.key, gone, now);
+                if self.maps() {
+                    if !untold {
+                        self.tell_map_of_end(&id, out);
+                    }
+                    continue;
+                }
                 writer.item(&Item::Gone(id.key, gone));
                 if !untold {
                     self.tell_tomcats_of_end(&id, now, out);

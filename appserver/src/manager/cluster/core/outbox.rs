@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::manager::cluster::message::MapMessage;
 use crate::manager::cluster::native::Writer;
 use crate::manager::cluster::peers::UniqueId;
 use crate::session::{Key, Timestamp};
@@ -23,8 +24,55 @@ pub struct Outbox {
     pub tomcats: Vec<Vec<u8>>,
     /// To one Tomcat each.
     pub one_tomcat: Vec<(UniqueId, Vec<u8>)>,
+    /// Sessions that need a backup in the map of Tomcats: each is sent as it is when its turn comes ([`super::Core::publish_orphan`]),
+    /// so that no later change of it overtakes it. None of these while something of a session is in hand.
+    pub publish: Vec<Key>,
+    /// Sessions that were used, of which the backups there may have to hear ([`super::Core::use_of`]); the same holds for these.
+    pub used: Vec<Key>,
+    /// To members of the map of Tomcats, in this order, each when the one before was applied.
+    pub map: Vec<MapSend>,
     /// To one member each, message by message, as fast as it takes them: [`super::Core::pull`].
     pub streams: Vec<(UniqueId, Stream)>,
+}
+
+/// A message about the map of Tomcats.
+#[derive(Debug)]
+pub struct MapSend {
+    /// Who gets it.
+    pub to: Vec<UniqueId>,
+    /// The message.
+    pub message: Vec<u8>,
+    /// A question or an answer: it is enough that it was read there.
+    pub is_rpc: bool,
+    /// The session that its backup has only when this arrived.
+    pub backs_up: Option<Key>,
+}
+
+impl MapSend {
+    pub(super) fn to(to: impl Into<Vec<UniqueId>>, message: &MapMessage) -> Self {
+        Self {
+            to: to.into(),
+            message: message.encode(),
+            is_rpc: false,
+            backs_up: None,
+        }
+    }
+
+    pub(super) fn backup(key: Key, to: UniqueId, message: &MapMessage) -> Self {
+        Self {
+            backs_up: Some(key),
+            ..Self::to([to], message)
+        }
+    }
+
+    pub(super) fn question(to: UniqueId, message: Vec<u8>) -> Self {
+        Self {
+            to: vec![to],
+            message,
+            is_rpc: true,
+            backs_up: None,
+        }
+    }
 }
 
 /// What a former primary owes the new one.
@@ -50,6 +98,9 @@ impl Outbox {
             && self.one.is_empty()
             && self.tomcats.is_empty()
             && self.one_tomcat.is_empty()
+            && self.publish.is_empty()
+            && self.used.is_empty()
+            && self.map.is_empty()
             && self.streams.is_empty()
     }
 
@@ -67,6 +118,10 @@ impl Outbox {
         if !message.is_empty() {
             self.copies.push((id, message.finish()));
         }
+    }
+
+    pub(super) fn answer_in_map(&mut self, to: UniqueId, message: Vec<u8>) {
+        self.map.push(MapSend::question(to, message));
     }
 
     pub(super) fn tell_one(&mut self, id: UniqueId, message: Writer) {
@@ -104,6 +159,8 @@ pub(super) enum What {
     Roles(u32),
     /// All sessions for a Tomcat, listed at this time.
     Tomcat(Timestamp),
+    /// For a Tomcat: where these sessions are.
+    Entries(Vec<Key>),
     /// It ended.
     Over,
 }
@@ -128,6 +185,19 @@ impl Stream {
     /// Whether sessions are being compared: if it ends well, the member lacks nothing.
     pub fn is_comparison(&self) -> bool {
         matches!(self.what, What::Versions | What::Roles(_))
+    }
+
+    /// The next session whose place is told to a member of the map of Tomcats.
+    pub fn next_entry(&mut self) -> Option<Key> {
+        match &mut self.what {
+            What::Entries(keys) => keys.pop(),
+            _ => None,
+        }
+    }
+
+    /// Whether it tells a member of the map of Tomcats where sessions are.
+    pub fn is_entries(&self) -> bool {
+        matches!(self.what, What::Entries(_))
     }
 
     /// Whether it is for a Tomcat.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use super::outbox::What;
+use super::outbox::{MapSend, What};
 use super::{Core, Outbox, Owed, Stream};
 use crate::manager::cluster::native::{CHUNK, Item, Place, Record, Writer};
 use crate::manager::cluster::peers::UniqueId;
@@ -55,6 +55,8 @@ pub(super) enum Compared {
 pub(super) struct Claims {
     places: Writer,
     copies: BTreeMap<u32, Writer>,
+    /// In place of both where Tomcat's rules hold.
+    pub(super) map: Vec<MapSend>,
 }
 
 impl Core {
@@ -62,6 +64,7 @@ impl Core {
         Claims {
             places: self.writer(now),
             copies: BTreeMap::new(),
+            map: Vec::new(),
         }
     }
 
@@ -95,7 +98,12 @@ impl Core {
         }
     }
 
-    fn place_here(&self, replica: &mut Replica, prefer: &[u32], now: Timestamp) -> Place {
+    pub(super) fn place_here(
+        &self,
+        replica: &mut Replica,
+        prefer: &[u32],
+        now: Timestamp,
+    ) -> Place {
         let place = Place {
             stamp: self.store.clock.tick(now),
             primary: self.store.me(),
@@ -116,7 +124,8 @@ impl Core {
         }
     }
 
-    pub(super) fn send_claims(&self, claims: Claims, out: &mut Outbox) {
+    pub(super) fn send_claims(&self, mut claims: Claims, out: &mut Outbox) {
+        out.map.append(&mut claims.map);
         let mut backups = claims.copies.keys();
         let only = backups.next().filter(|_| backups.next().is_none());
         match only.and_then(|number| self.id_of(*number)) {
@@ -139,25 +148,27 @@ impl Core {
         let me = self.store.me();
         let peers = self.peers();
         let is_here = |number: u32| {
-            let peer = peers.of_number(number).filter(|peer| peer.is_native);
+            let peer = peers.of_number(number).filter(|peer| peer.is_in_map());
             number != me && peer.is_some()
         };
         if let Some(preferred) = prefer.iter().find(|number| is_here(**number)) {
             return *preferred;
         }
-        let natives: Vec<u32> = peers
+        let all: Vec<u32> = peers
             .iter()
-            .filter(|peer| peer.is_native)
+            .filter(|peer| peer.is_in_map())
             .map(super::Peer::number)
             .collect();
-        if natives.is_empty() {
+        if all.is_empty() {
             return 0;
         }
-        natives[self.turn.fetch_add(1, Ordering::Relaxed) % natives.len()]
+        all[self.turn.fetch_add(1, Ordering::Relaxed) % all.len()]
     }
 
     fn id_of(&self, number: u32) -> Option<UniqueId> {
-        self.peers().of_number(number).map(|peer| peer.id)
+        let peers = self.peers();
+        let peer = peers.of_number(number).filter(|peer| peer.is_in_map());
+        peer.map(|peer| peer.id)
     }
 
     /// Which members keep a session, as far as this one knows.
@@ -178,7 +189,8 @@ impl Core {
         self.place(key).is_none_or(is_stray)
     }
 
-    /// Who has a session that is not here: the primary, then the backup.
+    /// Who has a session that is not here: the primary, then the backup, which may lack the last change of a primary that could not
+    /// reach it. A Tomcat asks the backup only.
     pub fn holders(&self, key: Key) -> Vec<UniqueId> {
         let key = self.store.resolve(key, true);
         let place = {
@@ -191,7 +203,8 @@ impl Core {
             return Vec::new();
         };
         let numbers = [place.primary, place.backup];
-        numbers.iter().filter_map(|n| self.id_of(*n)).collect()
+        let others = numbers.iter().filter(|n| **n != self.store.me());
+        others.filter_map(|n| self.id_of(*n)).collect()
     }
 
     /// The question for one session.
@@ -210,6 +223,9 @@ impl Core {
         now: Timestamp,
         out: &mut Outbox,
     ) {
+        if self.maps() {
+            return self.tell_map_of_changes(replica, changes, is_new, now, out);
+        }
         let me = self.store.me();
         let alone = self.id_of(replica.backup).is_none();
         if is_new || replica.primary == me && alone {
@@ -429,6 +445,17 @@ impl Core {
         false
     }
 
+    /// Whether a session's primary or backup is gone, and it is this member that gives it another one.
+    pub(super) fn is_my_orphan(&self, replica: &Replica) -> bool {
+        let me = self.store.me();
+        let has_backup = self.id_of(replica.backup).is_some();
+        let has_primary = replica.primary == me || self.id_of(replica.primary).is_some();
+        let is_mine =
+            replica.primary == me || !has_primary && (replica.backup == me || !has_backup);
+        let is_orphan = !has_primary || replica.primary == me && !has_backup;
+        is_mine && is_orphan && (self.has_others() || !has_primary)
+    }
+
     /// Gives sessions whose primary or backup is gone a new one. Some at each tick.
     pub(super) fn rebalance(&self, now: Timestamp, out: &mut Outbox) {
         if !self.orphans.swap(false, Ordering::Relaxed) {
@@ -450,21 +477,25 @@ impl Core {
                     }
                     continue;
                 };
-                let has_backup = self.id_of(replica.backup).is_some();
-                let has_primary = replica.primary == me || self.id_of(replica.primary).is_some();
-                let is_mine =
-                    replica.primary == me || !has_primary && (replica.backup == me || !has_backup);
-                let is_orphan = !has_primary || replica.primary == me && !has_backup;
-                if is_mine && is_orphan && (self.has_natives() || !has_primary) {
+                if self.is_my_orphan(replica) {
                     if left == 0 {
                         self.orphans.store(true, Ordering::Relaxed);
                         return self.send_claims(claims, out);
                     }
                     left -= 1;
-                    self.claim(replica, &[], now, &mut claims);
+                    if self.maps() {
+                        out.publish.push(key);
+                    } else {
+                        self.claim(replica, &[], now, &mut claims);
+                    }
                 } else {
                     self.let_go(&mut shard, key);
                 }
+            }
+            if self.maps() {
+                let is_here = |number: u32| number == me || self.id_of(number).is_some();
+                let beside = &mut shard.beside;
+                beside.retain_places(|place| is_here(place.primary) || is_here(place.backup));
             }
         }
         self.send_claims(claims, out);

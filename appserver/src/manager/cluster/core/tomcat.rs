@@ -272,19 +272,28 @@ impl Core {
         tracing::debug!(?event, id = message.session_id, %error, "a Tomcat's message is dropped");
     }
 
+    /// Whether a session with this id gets this member's route when it is served here.
+    pub(super) fn binds(&self, id: &SessionId) -> bool {
+        let suffix = self.config.suffix;
+        self.config.binds_route && suffix != Suffix::NONE && id.suffix != suffix
+    }
+
     /// The session's id gets this member's route (`JvmRouteBinderValve`).
     pub(super) fn bind_route(&self, replica: &mut Replica, now: Timestamp, out: &mut Outbox) {
         let old = replica.kept().id();
-        let suffix = self.config.suffix;
-        if !self.config.binds_route || suffix == Suffix::NONE || old.suffix == suffix {
+        if !self.binds(&old) {
             return;
         }
+        let suffix = self.config.suffix;
         replica.kept().replicate(|parts| parts.id.suffix = suffix);
         replica.stamp_route(self.store.clock.tick(now));
         // Native members find it by its key, and learn the route at the end of the request.
         replica.marks.bound = true;
         let new = SessionId { suffix, ..old };
         self.tell_tomcats_of_id(&old, &new, replica.marks.untold, now, out);
+        if self.maps() {
+            self.tell_map_of_id(replica, &old, now, out);
+        }
     }
 
     pub(super) fn tell_tomcats_of_id(
@@ -354,6 +363,15 @@ impl Core {
             out.tomcats
                 .push(SessionMessage::created(context, id, facts.created.0).encode());
         }
+        let (body, failed) = self.delta(replica, changes, is_new).encode();
+        self.count_unwritable(failed.iter().map(|(name, error)| (name, error)));
+        out.tomcats
+            .push(SessionMessage::delta(context, id, now.0, body).encode());
+    }
+
+    /// What a request changed, as Tomcats are told it.
+    pub(super) fn delta(&self, replica: &Replica, changes: &Changes, is_new: bool) -> Delta {
+        let facts = replica.kept().facts();
         let session = Session::holding(replica.kept().clone());
         let mut actions = vec![Action::IsNew(is_new)];
         if is_new || changes.max_inactive {
@@ -364,15 +382,11 @@ impl Core {
             None => Action::Removed(name.clone()),
         };
         actions.extend(changes.attributes.iter().map(action));
-        let delta = Delta {
-            session_id: id.to_owned(),
+        Delta {
+            session_id: facts.id.to_string(),
             record_all: self.config.record_all_actions,
             actions,
-        };
-        let (body, failed) = delta.encode();
-        self.count_unwritable(failed.iter().map(|(name, error)| (name, error)));
-        out.tomcats
-            .push(SessionMessage::delta(context, id, now.0, body).encode());
+        }
     }
 
     pub(super) fn count_unwritable<'f>(
@@ -387,7 +401,7 @@ impl Core {
 }
 
 /// Applies the actions in their order.
-fn take_delta(
+pub(super) fn take_delta(
     replica: &mut Replica,
     delta: &Delta,
     told: Timestamp,

@@ -36,6 +36,7 @@ pub(super) struct Joining {
 impl Core {
     /// Asks the member that runs longest for its sessions. [`Core::is_joined`] tells when they are here.
     pub fn start(&self, now: Timestamp, out: &mut Outbox) {
+        self.greet(now, out);
         if self.config.state_transfer_timeout != Some(0) {
             self.ask(Vec::new(), now, out);
         }
@@ -62,6 +63,8 @@ impl Core {
             let mut writer = self.writer(now);
             writer.item(&Item::Ask);
             out.tell_one(source.id, writer);
+        } else if self.is_backup() {
+            self.ask_for_state(&source.id, now, out);
         } else {
             let ask = SessionMessage::get_all_sessions(&self.config.context, now.0);
             out.one_tomcat.push((source.id, ask.encode()));
@@ -147,6 +150,14 @@ impl Core {
         self.peers_mut().failed(id, now);
     }
 
+    /// A member lost some of what was sent to it.
+    pub fn lost(&self, id: &UniqueId, now: Timestamp) {
+        self.failed(id, now);
+        if self.maps() {
+            self.backups_failed(id);
+        }
+    }
+
     /// A stream ended; `complete` if the member has taken all of it.
     pub fn stream_ended(
         &self,
@@ -165,7 +176,7 @@ impl Core {
 
     /// Begins to compare with the members that may have missed something.
     pub(super) fn begin_comparisons(&self, now: Timestamp, out: &mut Outbox) {
-        if !self.has_natives() {
+        if !self.has_natives() || self.maps() {
             return;
         }
         for id in self.peers_mut().due(now) {
@@ -197,7 +208,7 @@ impl Core {
             }
             What::Places | What::Roles(_) => self.pull_places(stream, now),
             What::Tomcat(_) => self.pull_tomcat(stream, now),
-            What::Over => None,
+            What::Entries(_) | What::Over => None,
         }
     }
 
@@ -317,7 +328,7 @@ impl Core {
         }
     }
 
-    fn count_out(&self, sessions: u64) {
+    pub(super) fn count_out(&self, sessions: u64) {
         self.counts
             .transferred_out
             .fetch_add(sessions, Ordering::Relaxed);
@@ -350,7 +361,7 @@ fn following(key: Key) -> Key {
 }
 
 /// The session as a Tomcat is sent it.
-fn whole(replica: &Replica) -> Whole {
+pub(super) fn whole(replica: &Replica) -> Whole {
     let facts = replica.kept().facts();
     let session = crate::session::Session::holding(replica.kept().clone());
     Whole {
