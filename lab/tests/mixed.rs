@@ -126,12 +126,12 @@ fn shoppers(servers: [SocketAddr; 2]) -> Vec<User> {
 }
 
 /// Each has everything, on this server, and counts once more there.
-fn come_back(users: &mut [User], server: SocketAddr, visit: u64) {
+fn come_back(mode: Mode, users: &mut [User], server: SocketAddr, visit: u64) {
     for (number, user) in users.iter_mut().enumerate() {
         assert_eq!(
             user.get(server, "name"),
             json!(format!("user-{number}")),
-            "visit {visit}"
+            "{mode}, visit {visit}"
         );
         assert_eq!(user.count(server), json!(visit));
     }
@@ -151,7 +151,7 @@ async fn survive_each_other(mode: Mode, apps: Apps) {
         let lives = 1 - dies;
         pair.kill(dies).await;
         visit += 1;
-        come_back(&mut users, servers[lives], visit);
+        come_back(mode, &mut users, servers[lives], visit);
         let mut ended = User::default();
         ended.set(servers[lives], "cart", "full");
         let gone = ended.clone();
@@ -159,11 +159,11 @@ async fn survive_each_other(mode: Mode, apps: Apps) {
         pair.start_again(dies).await;
         visit += 1;
         // It answers only when it has been told.
-        come_back(&mut users, servers[dies], visit);
+        come_back(mode, &mut users, servers[dies], visit);
         assert!(!gone.is_known(servers[dies]));
         pair.wait_until_joined();
         visit += 1;
-        come_back(&mut users, servers[lives], visit);
+        come_back(mode, &mut users, servers[lives], visit);
     }
     pair.stage.stop().await;
 }
