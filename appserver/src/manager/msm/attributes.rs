@@ -156,6 +156,8 @@ mod tests {
             prop_assert_eq!(decode(&long).expect("written here"), decode_any(&long).expect("written here"));
             let is_plain = plain::encode(&attributes, all).is_some();
             prop_assert_eq!(plain::is_encoded(&attributes, &long, all), is_plain);
+            let longer = [&long[..], b"x"].concat();
+            prop_assert!(!plain::is_encoded(&attributes, &longer, all));
             let mut damaged = long;
             let at = cut.index(damaged.len());
             damaged[at] ^= 1_u8 << bit;
