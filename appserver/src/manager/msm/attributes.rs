@@ -79,6 +79,11 @@ pub fn encode(
     }
 }
 
+/// Whether [`encode`] is sure to write this very stream, found out without writing it. False says nothing.
+pub fn is_encoded(attributes: &Attributes, stream: &[u8], stored: impl Fn(&str) -> bool) -> bool {
+    plain::is_encoded(attributes, stream, stored)
+}
+
 fn encode_any(
     attributes: &Attributes,
     stored: impl Fn(&str) -> bool,
@@ -149,9 +154,14 @@ mod tests {
             let long = encode_any(&attributes, all).expect("values of ours");
             prop_assert_eq!(&encode(&attributes, all).expect("values of ours"), &long);
             prop_assert_eq!(decode(&long).expect("written here"), decode_any(&long).expect("written here"));
+            let is_plain = plain::encode(&attributes, all).is_some();
+            prop_assert_eq!(plain::is_encoded(&attributes, &long, all), is_plain);
+            let longer = [&long[..], b"x"].concat();
+            prop_assert!(!plain::is_encoded(&attributes, &longer, all));
             let mut damaged = long;
             let at = cut.index(damaged.len());
             damaged[at] ^= 1_u8 << bit;
+            prop_assert!(!plain::is_encoded(&attributes, &damaged, all));
             if let Some(read) = plain::decode(&damaged) {
                 prop_assert_eq!(Some(read), decode_any(&damaged).ok());
             }

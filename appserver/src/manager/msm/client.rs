@@ -33,7 +33,6 @@ mod round;
 pub mod wire;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -44,7 +43,7 @@ use tokio::time::Instant;
 
 use self::link::Call;
 use self::memcache_crate::MetaClient;
-use self::queue::Queue;
+use self::queue::{Closed, Queue};
 use self::round::{Answered, NODES};
 use super::protocol::{Answer, Command, Verb, World};
 use super::settings::{MemcachedProtocol, MsmSettings, Secret};
@@ -144,8 +143,8 @@ pub struct NodeHealth {
 }
 
 thread_local! {
-    /// This thread's queues, by client and node.
-    static QUEUES: RefCell<HashMap<(u64, usize), Queue>> = RefCell::new(HashMap::new());
+    /// This thread's queues, by client and node: those of one or two clients with a few nodes each.
+    static QUEUES: RefCell<Vec<((u64, usize), Queue)>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Client {
@@ -178,14 +177,19 @@ impl Client {
     /// Puts commands into this thread's queue for a node. Without room whoever waits is told at once.
     fn send(&self, node: usize, call: Call) {
         QUEUES.with_borrow_mut(|queues| {
-            let queue = queues
-                .entry((self.0.number, node))
-                .or_insert_with(|| link::open(&self.0.peers[node]));
+            let name = (self.0.number, node);
+            let open = || link::open(&self.0.peers[node]);
+            let place = queues.iter().position(|(known, _)| *known == name);
+            let place = place.unwrap_or_else(|| {
+                queues.push((name, open()));
+                queues.len() - 1
+            });
+            let (_, queue) = &mut queues[place];
             // The runtime that kept the connection may have ended, with its task.
-            if queue.is_closed() {
-                *queue = link::open(&self.0.peers[node]);
+            if let Err(Closed(call)) = queue.put(call) {
+                *queue = open();
+                drop(queue.put(call));
             }
-            queue.put(call);
         });
     }
 

@@ -4,6 +4,7 @@
 //! Locks are taken in this order: a place, then the table, then a session's state. The table's is never held across an await.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
@@ -54,10 +55,20 @@ pub(super) async fn lock(place: &Place) -> Locked {
 
 /// The places, by the random part of the id.
 #[derive(Debug, Default)]
-pub(super) struct InUse(Mutex<Places>);
+pub(super) struct InUse(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    places: Places,
+    /// Empty places that nobody has: each request needs one, and they are large.
+    spare: Vec<Place>,
+}
 
 /// Clients choose the keys that are looked for, so the hash has a secret; a quick one, since each request needs several.
 type Places = HashMap<Key, Place, foldhash::fast::RandomState>;
+
+/// At most so many spare places; more are made anew.
+const SPARE_MAX: usize = 64;
 
 /// References on a session that is in its place and that one request holds.
 const PLACE_AND_ONE: usize = 2;
@@ -65,25 +76,33 @@ const PLACE_AND_ONE: usize = 2;
 impl InUse {
     /// How many places there are.
     pub(super) fn len(&self) -> usize {
-        self.table().len()
+        self.table().places.len()
     }
 
     /// The place of a session, empty if there was none.
     pub(super) fn place(&self, key: Key) -> Place {
-        Arc::clone(self.table().entry(key).or_default())
+        let table = &mut *self.table();
+        let place = table.places.entry(key);
+        let place = place.or_insert_with(|| table.spare.pop().unwrap_or_default());
+        Arc::clone(place)
     }
 
     /// A session that has a new id.
     pub(super) fn put(&self, key: Key, live: Live) {
-        let place = Arc::new(tokio::sync::Mutex::new(Some(live)));
-        self.table().insert(key, place);
+        let table = &mut *self.table();
+        let mut place = table.spare.pop().unwrap_or_default();
+        match Arc::get_mut(&mut place) {
+            Some(empty) => *empty.get_mut() = Some(live),
+            None => place = Arc::new(tokio::sync::Mutex::new(Some(live))),
+        }
+        table.places.insert(key, place);
     }
 
     /// The place of a session that a request holds, locked, also while its id changes. `None`: it ended.
     pub(super) async fn find(&self, session: &Session) -> Option<(Place, Locked)> {
         loop {
             let key = session.id().key;
-            let place = self.table().get(&key).cloned();
+            let place = self.table().places.get(&key).cloned();
             if let Some(place) = place {
                 let locked = lock(&place).await;
                 let is_it = |live: &Live| live.kept.is(session.kept());
@@ -106,38 +125,45 @@ impl InUse {
         place: &Place,
         rename: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
-        self.table().insert(new, Arc::clone(place));
+        self.table().places.insert(new, Arc::clone(place));
         let renamed = rename();
         self.table()
+            .places
             .remove(if renamed.is_ok() { &old } else { &new });
         renamed
     }
 
     /// A request is done with a place: forgets it when it is empty, or when the session need not be `kept` and no other request holds
     /// it. Whoever leaves still holds the session, if there is one.
-    pub(super) fn leave(&self, key: Key, place: Place, locked: Locked, keep: bool) {
-        let mut table = self.table();
+    pub(super) fn leave(&self, key: Key, place: Place, mut locked: Locked, keep: bool) {
+        let table = &mut *self.table();
         // Nobody can come to the place while the table is locked. The table, we, and the guard have a reference each.
         let nobody_waits = Arc::strong_count(&place) == 3;
         let done = match locked.as_ref() {
             None => true,
             Some(live) => !keep && live.kept.references() <= PLACE_AND_ONE,
         };
-        let is_it = table
-            .get(&key)
-            .is_some_and(|there| Arc::ptr_eq(there, &place));
-        if nobody_waits && done && is_it {
-            table.remove(&key);
+        let mut left = None;
+        if nobody_waits
+            && done
+            && let Entry::Occupied(there) = table.places.entry(key)
+            && Arc::ptr_eq(there.get(), &place)
+        {
+            left = Some(there.remove());
+            *locked = None;
         }
         // Before the table is unlocked, so that the next to leave does not count us.
         drop((locked, place));
+        if table.spare.len() < SPARE_MAX {
+            table.spare.extend(left);
+        }
     }
 
     /// Takes out what was idle too long, and, unless they are to be kept, sessions of requests that were given up. The former are
     /// returned, ended.
     pub(super) fn sweep(&self, now: Timestamp, keep: bool) -> Vec<Live> {
         let mut idle = Vec::new();
-        self.table().retain(|_, place| {
+        self.table().places.retain(|_, place| {
             if Arc::strong_count(place) > 1 {
                 return true;
             }
@@ -163,10 +189,10 @@ impl InUse {
             let live = live.as_ref().filter(|live| live.kept.references() > 1)?;
             Some((live.held.id, live.held.lock()?.clone()))
         };
-        self.table().values().filter_map(lock_of).collect()
+        self.table().places.values().filter_map(lock_of).collect()
     }
 
-    fn table(&self) -> MutexGuard<'_, Places> {
+    fn table(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

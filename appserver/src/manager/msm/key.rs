@@ -52,13 +52,25 @@ impl Kind {
 
 /// The key of that kind for the session with this id, node and route included.
 pub fn key(kind: Kind, prefix: &KeyPrefix, id: impl Display) -> String {
-    let front = kind.front(prefix);
-    // Made for every command: room for an id of usual length at once.
-    let len: usize = front.iter().map(|part| part.len()).sum();
-    let mut key = String::with_capacity(len + ID_LEN);
-    front.iter().for_each(|part| key.push_str(part));
+    let mut key = before(kind, prefix, ID_LEN);
     let written = write!(key, "{id}");
     written.expect("a string takes everything");
+    key
+}
+
+/// The same for an id that is text already: each request makes several.
+pub fn key_of(kind: Kind, prefix: &KeyPrefix, id: &str) -> String {
+    let mut key = before(kind, prefix, id.len());
+    key.push_str(id);
+    key
+}
+
+/// What stands before an id, with room for one of this length.
+fn before(kind: Kind, prefix: &KeyPrefix, id: usize) -> String {
+    let front = kind.front(prefix);
+    let len: usize = front.iter().map(|part| part.len()).sum();
+    let mut key = String::with_capacity(len + id);
+    front.iter().for_each(|part| key.push_str(part));
     key
 }
 

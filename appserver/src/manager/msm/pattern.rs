@@ -4,7 +4,9 @@
 //! msm compares the first two with `METHOD URI?query`, so `/path1|/path2` matches nothing and `.*\.png$` does not match
 //! `/x.png?v=1`. [`Subject::Path`] compares with the path instead, which is what people mean.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,6 +16,29 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Pattern {
     text: String,
     regex: Option<Regex>,
+    /// Tells it apart from all others of the process; 0: empty.
+    number: u64,
+}
+
+/// So many answers a thread remembers.
+const KNOWN_MAX: usize = 32;
+
+/// Longer paths are not remembered.
+const KNOWN_PATH_MAX: usize = 128;
+
+thread_local! {
+    /// What expressions said of this thread's latest requests: each request is asked about several times, and most ask for the
+    /// same few paths.
+    static KNOWN: RefCell<[Known; KNOWN_MAX]> = RefCell::default();
+}
+
+/// One answer for the path of a request in a context.
+#[derive(Debug, Default)]
+struct Known {
+    number: u64,
+    path: String,
+    context: String,
+    matches: bool,
 }
 
 /// A regular expression that cannot be used.
@@ -39,9 +64,11 @@ impl Pattern {
             text: text.to_owned(),
             why: error.to_string().lines().last().unwrap_or_default().into(),
         })?;
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
         Ok(Self {
             text: text.to_owned(),
             regex: Some(regex),
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
         })
     }
 
@@ -62,11 +89,30 @@ impl Pattern {
         }
         match subject {
             Subject::MethodUriQuery => self.matches(&request.method_uri_query()),
-            Subject::Path => {
-                let within = request.path.strip_prefix(request.context);
-                self.matches(request.path) || within.is_some_and(|path| self.matches(path))
-            }
+            Subject::Path => self.matches_path(request),
         }
+    }
+
+    fn matches_path(&self, request: &RequestLine<'_>) -> bool {
+        let RequestLine { path, context, .. } = request;
+        let matches = || {
+            let within = path.strip_prefix(context);
+            self.matches(path) || within.is_some_and(|path| self.matches(path))
+        };
+        if path.len() + context.len() > KNOWN_PATH_MAX {
+            return matches();
+        }
+        KNOWN.with_borrow_mut(|known| {
+            let place = (self.number as usize).wrapping_mul(5) + path.len();
+            let known = &mut known[place % KNOWN_MAX];
+            if known.number != self.number || known.path != *path || known.context != *context {
+                known.matches = matches();
+                known.number = self.number;
+                str::clone_into(path, &mut known.path);
+                str::clone_into(context, &mut known.context);
+            }
+            known.matches
+        })
     }
 }
 
@@ -162,6 +208,32 @@ mod tests {
             let found = [Subject::MethodUriQuery, Subject::Path]
                 .map(|subject| pattern.matches_request(&request, subject));
             assert_eq!(found, [msm, path], "{pattern} {method} {uri}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_remembered_for_its_own_request_only() {
+        let [one, other] = ["/path1", "/path2"].map(|text| Pattern::new(text).expect(text));
+        let long = format!("/{}", "x".repeat(300));
+        let longer = Pattern::new(&long).expect("valid");
+        for _ in 0..2 {
+            for (pattern, path, context, matches) in [
+                (&one, "/jsp/path1", "/jsp", true),
+                (&one, "/jsp/path2", "/jsp", false),
+                (&other, "/jsp/path2", "/jsp", true),
+                (&one, "/jsp/path1", "/app", false),
+                (&other, "/jsp/path1", "/jsp", false),
+                (&longer, &long, "/jsp", true),
+            ] {
+                let request = RequestLine {
+                    method: "GET",
+                    path,
+                    query: None,
+                    context,
+                };
+                let found = pattern.matches_request(&request, Subject::Path);
+                assert_eq!(found, matches, "{pattern} {path} {context}");
+            }
         }
     }
 

@@ -58,6 +58,19 @@ pub struct Record<'a> {
     pub attributes: &'a [u8],
 }
 
+/// When a stored session was used, see [`Record`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// As in the record.
+    pub created: Timestamp,
+    /// As in the record.
+    pub last_accessed: Timestamp,
+    /// As in the record.
+    pub interval: i32,
+    /// As in the record.
+    pub this_accessed: Timestamp,
+}
+
 /// How the user of a session logged in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogIn {
@@ -146,10 +159,26 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
+    /// The times and the interval of a record that was decoded once; nothing else in it is looked at.
+    pub fn times_of(bytes: &[u8]) -> Option<Times> {
+        let number = |from: usize| timestamp(*bytes.get(from..)?.first_chunk()?);
+        Some(Times {
+            created: number(4)?,
+            last_accessed: number(12)?,
+            interval: Self::interval_of(bytes)?,
+            this_accessed: number(26)?,
+        })
+    }
+
     /// The attributes of a record that was decoded once; nothing else in it is looked at.
     pub fn attributes_of(bytes: &'a [u8]) -> Option<&'a [u8]> {
         let header = bytes.get(2..)?.first_chunk()?;
         bytes.get(usize::from(u16::from_be_bytes(*header))..)
+    }
+
+    /// The interval of a record that was decoded once; nothing else in it is looked at.
+    pub fn interval_of(bytes: &[u8]) -> Option<i32> {
+        Some(i32::from_be_bytes(*bytes.get(20..)?.first_chunk()?))
     }
 
     /// When a record that was decoded once was stored; nothing else in it is looked at.

@@ -37,13 +37,43 @@ pub(super) fn encode(attributes: &Attributes, stored: impl Fn(&str) -> bool) -> 
     Some(stream)
 }
 
+/// Whether [`encode`] would write this very stream.
+pub(super) fn is_encoded(
+    attributes: &Attributes,
+    stream: &[u8],
+    stored: impl Fn(&str) -> bool,
+) -> bool {
+    let Some((count, mut rest)) = stream
+        .strip_prefix(COUNT)
+        .and_then(<[u8]>::split_first_chunk)
+    else {
+        return false;
+    };
+    let mut left = i32::from_be_bytes(*count);
+    for (name, value) in attributes.iter_packed().filter(|(name, _)| stored(name)) {
+        let is_next = |text: Option<&str>, rest: &mut &[u8]| {
+            let text = text.filter(|text| is_plain(text));
+            text.is_some() && take_bytes(rest) == text.map(str::as_bytes)
+        };
+        if !is_next(Some(name), &mut rest) || !is_next(value.as_str(), &mut rest) {
+            return false;
+        }
+        left -= 1;
+    }
+    left == 0 && rest.is_empty()
+}
+
 fn take<'b>(rest: &mut &'b [u8]) -> Option<&'b str> {
+    let text = std::str::from_utf8(take_bytes(rest)?).ok()?;
+    is_plain(text).then_some(text)
+}
+
+fn take_bytes<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
     let after = rest.strip_prefix(&[STRING])?;
     let (len, after) = after.split_first_chunk()?;
     let (text, after) = after.split_at_checked(u16::from_be_bytes(*len).into())?;
     *rest = after;
-    let text = std::str::from_utf8(text).ok()?;
-    is_plain(text).then_some(text)
+    Some(text)
 }
 
 fn put(text: &str, stream: &mut Vec<u8>) -> Option<()> {

@@ -372,7 +372,11 @@ impl Talk {
             let whose = self.under_way.pop_front().map(|first| first.whose);
             self.answers.push(answer);
             match whose {
-                Some(Whose::Last(waiter, _)) => waiter.tell(std::mem::take(&mut self.answers)),
+                Some(Whose::Last(waiter, _)) => {
+                    // The next call mostly has as many.
+                    let next = Vec::with_capacity(self.answers.len());
+                    waiter.tell(std::mem::replace(&mut self.answers, next));
+                }
                 Some(Whose::Gone) => self.answers.clear(),
                 Some(Whose::Later) | None => {}
             }

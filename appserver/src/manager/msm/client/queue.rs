@@ -24,6 +24,9 @@ fn lock(shared: &Shared) -> MutexGuard<'_, State> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Nobody takes anything out any more: the call again.
+pub(super) struct Closed(pub(super) Call);
+
 /// The end for requests.
 pub(super) struct Queue(Shared);
 
@@ -37,18 +40,16 @@ pub(super) fn queue() -> (Queue, Taker) {
 }
 
 impl Queue {
-    /// Whether nobody takes anything out any more.
-    pub(super) fn is_closed(&self) -> bool {
-        lock(&self.0).closed
-    }
-
     /// Puts a call in; without room it is dropped, after the lock.
-    pub(super) fn put(&self, call: Call) {
+    pub(super) fn put(&self, call: Call) -> Result<(), Closed> {
         let mut state = lock(&self.0);
-        if state.closed || state.calls.len() >= QUEUE_MAX {
+        if state.closed {
+            return Err(Closed(call));
+        }
+        if state.calls.len() >= QUEUE_MAX {
             drop(state);
             drop(call);
-            return;
+            return Ok(());
         }
         state.calls.push_back(call);
         // Whoever put the first one in has woken the taker.
@@ -57,6 +58,7 @@ impl Queue {
         {
             waker.wake_by_ref();
         }
+        Ok(())
     }
 }
 
@@ -138,14 +140,14 @@ mod tests {
         let mut calls = VecDeque::new();
         assert_eq!(ready(taker.take(&mut calls)), None);
         for _ in 0..QUEUE_MAX {
-            queue.put(call(&Answered::new(1)));
+            assert!(queue.put(call(&Answered::new(1))).is_ok());
         }
         let refused = Answered::new(1);
-        queue.put(call(&refused));
+        assert!(queue.put(call(&refused)).is_ok());
         assert_eq!(ready(refused), Some(Default::default()));
         assert_eq!(ready(taker.take(&mut calls)), Some(true));
         assert_eq!(calls.len(), QUEUE_MAX);
-        queue.put(call(&Answered::new(1)));
+        assert!(queue.put(call(&Answered::new(1))).is_ok());
         drop(queue);
         assert_eq!(ready(taker.take(&mut calls)), Some(true), "the last one");
         assert_eq!(ready(taker.take(&mut calls)), Some(false));
@@ -155,12 +157,11 @@ mod tests {
     fn when_nobody_takes_any_more_whoever_waits_is_told() {
         let (queue, taker) = queue();
         let waiting = Answered::new(1);
-        queue.put(call(&waiting));
+        assert!(queue.put(call(&waiting)).is_ok());
         drop(taker);
-        assert!(queue.is_closed());
         assert_eq!(ready(waiting), Some(Default::default()));
         let late = Answered::new(1);
-        queue.put(call(&late));
+        assert!(queue.put(call(&late)).is_err(), "given back");
         assert_eq!(ready(late), Some(Default::default()));
     }
 }

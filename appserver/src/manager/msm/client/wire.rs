@@ -11,6 +11,9 @@ use crate::manager::msm::{COMPRESSED, FLAGS};
 /// The longest first line of an answer: a key, three numbers and words, or an error's text.
 const LINE_MAX: usize = 2048;
 
+/// What follows a value.
+const END: &[u8] = b"\r\nEND\r\n";
+
 /// What the answer to a `get` begins with.
 const VALUE: &[u8] = b"VALUE ";
 
@@ -33,10 +36,10 @@ pub enum Asked {
 pub fn encode(command: Command, out: &mut Vec<u8>) -> Asked {
     let Command { verb, key } = command;
     let (name, exptime, value, unique) = match verb {
-        Verb::Set(exptime, value) => ("set", exptime, value, None),
-        Verb::Add(exptime, value) => ("add", exptime, value, None),
-        Verb::Replace(exptime, value) => ("replace", exptime, value, None),
-        Verb::Cas(exptime, value, unique) => ("cas", exptime, value, Some(unique)),
+        Verb::Set(exptime, value) => ("set ", exptime, value, None),
+        Verb::Add(exptime, value) => ("add ", exptime, value, None),
+        Verb::Replace(exptime, value) => ("replace ", exptime, value, None),
+        Verb::Cas(exptime, value, unique) => ("cas ", exptime, value, Some(unique)),
         Verb::Get => {
             read(out, b"get ", &key);
             return Asked::Get(key);
@@ -54,17 +57,23 @@ pub fn encode(command: Command, out: &mut Vec<u8>) -> Asked {
             return Asked::Delete;
         }
     };
-    out.reserve(key.len() + value.len() + 80);
-    let len = value.len();
-    match unique {
-        None => line(out, format_args!("{name} {key} {FLAGS} {exptime} {len}")),
-        Some(unique) => line(
-            out,
-            format_args!("{name} {key} {FLAGS} {exptime} {len} {unique}"),
-        ),
+    out.reserve(key.len() + value.len() + 100);
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(key.as_bytes());
+    put_number(out, FLAGS.into());
+    if exptime < 0 {
+        out.extend_from_slice(b" -");
+        digits(out, exptime.unsigned_abs());
+    } else {
+        put_number(out, exptime.unsigned_abs());
     }
-    out.extend_from_slice(&value);
-    out.extend_from_slice(b"\r\n");
+    put_number(out, value.len() as u64);
+    if let Some(unique) = unique {
+        put_number(out, unique);
+    }
+    for part in [b"\r\n", &value[..], b"\r\n"] {
+        out.extend_from_slice(part);
+    }
     Asked::Store
 }
 
@@ -73,6 +82,25 @@ fn read(out: &mut Vec<u8>, name: &[u8], key: &str) {
     for part in [name, key.as_bytes(), b"\r\n"] {
         out.extend_from_slice(part);
     }
+}
+
+fn put_number(out: &mut Vec<u8>, number: u64) {
+    out.push(b' ');
+    digits(out, number);
+}
+
+fn digits(out: &mut Vec<u8>, mut number: u64) {
+    let mut text = [0; 20];
+    let mut from = text.len();
+    loop {
+        from -= 1;
+        text[from] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&text[from..]);
 }
 
 fn line(out: &mut Vec<u8>, line: fmt::Arguments<'_>) {
@@ -89,6 +117,11 @@ pub fn decode(asked: &Asked, input: &[u8]) -> Result<Option<(Answer, usize)>, Br
         Asked::Store | Asked::Touch | Asked::Delete => None,
     };
     let known = known.unwrap_or(0);
+    if known > 0
+        && let Some(found) = value_at_once(known, matches!(asked, Asked::Gets(_)), input)
+    {
+        return Ok(Some(found));
+    }
     let mut pairs = input[known..]
         .windows(2)
         .take(LINE_MAX.saturating_sub(known));
@@ -121,6 +154,48 @@ pub fn decode(asked: &Asked, input: &[u8]) -> Result<Option<(Answer, usize)>, Br
     Ok(Some((answer, used)))
 }
 
+/// A whole value whose numbers begin at `known`, as it mostly comes; all else is left to [`decode`].
+fn value_at_once(known: usize, with_unique: bool, input: &[u8]) -> Option<(Answer, usize)> {
+    let mut rest = input.get(known..)?;
+    let flags = u32::try_from(leading_number(&mut rest, b' ')?).ok()?;
+    let len = leading_number(&mut rest, if with_unique { b' ' } else { b'\r' })?;
+    let len = usize::try_from(len).ok().filter(|len| *len <= VALUE_MAX)?;
+    let unique = match with_unique {
+        true => Some(leading_number(&mut rest, b'\r')?),
+        false => None,
+    };
+    let rest = rest.strip_prefix(b"\n")?;
+    let (value, after) = rest.split_at_checked(len)?;
+    let after = after.strip_prefix(END)?;
+    if flags & COMPRESSED != 0 {
+        return None;
+    }
+    let answer = match unique {
+        None => Answer::Hit(value.to_vec()),
+        Some(unique) => Answer::HitCas(value.to_vec(), unique),
+    };
+    Some((answer, input.len() - after.len()))
+}
+
+/// The number before this byte, taken away with it.
+fn leading_number(rest: &mut &[u8], end: u8) -> Option<u64> {
+    let mut sum = 0_u64;
+    for (at, byte) in rest.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => {
+                let digit = u64::from(byte - b'0');
+                sum = sum.checked_mul(10)?.checked_add(digit)?;
+            }
+            byte if *byte == end && at > 0 => {
+                *rest = &rest[at + 1..];
+                return Some(sum);
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
 /// Where the numbers begin in a line that tells of this key.
 fn after_key(key: &str, input: &[u8]) -> Option<usize> {
     let rest = input.strip_prefix(VALUE)?.strip_prefix(key.as_bytes())?;
@@ -144,7 +219,6 @@ fn value(
     line: &[u8],
     rest: &[u8],
 ) -> Result<Option<(Answer, usize)>, Broken> {
-    const END: &[u8] = b"\r\nEND\r\n";
     // Another key would be another browser's session.
     if known == 0 {
         return Err(Broken::of(line));

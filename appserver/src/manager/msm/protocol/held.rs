@@ -69,14 +69,20 @@ impl Held {
 
     /// The session of a record that was found under this id.
     pub(super) fn found(id: SessionId, stored: Vec<u8>) -> Result<Self, RecordError> {
-        let record = Record::decode(&stored)?;
-        Ok(Self {
+        Record::decode(&stored)?;
+        Self::known(id, stored).ok_or(RecordError::Truncated)
+    }
+
+    /// The same for a record that was decoded once.
+    pub(super) fn known(id: SessionId, stored: Vec<u8>) -> Option<Self> {
+        let times = Record::times_of(&stored)?;
+        Some(Self {
             id,
-            created: record.created,
+            created: times.created,
             validity: Validity {
-                interval: record.interval,
-                last_accessed: record.last_accessed,
-                this_accessed: record.this_accessed,
+                interval: times.interval,
+                last_accessed: times.last_accessed,
+                this_accessed: times.this_accessed,
             },
             is_new: false,
             stored,
@@ -141,7 +147,7 @@ impl Held {
 
     /// Whether the request set another interval than the record has, which msm does not count as a change.
     pub(super) fn has_new_interval(&self) -> bool {
-        let stored = self.record().map(|record| record.interval);
+        let stored = Record::interval_of(&self.stored);
         stored.is_some_and(|interval| interval != self.validity.interval)
     }
 

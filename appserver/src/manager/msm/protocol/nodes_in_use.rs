@@ -11,7 +11,7 @@ use crate::manager::msm::key::{self, Kind};
 use crate::manager::msm::node::Nodes;
 use crate::manager::msm::prefix::KeyPrefix;
 use crate::manager::msm::settings::{MsmSettings, SettingsError};
-use crate::session::{Key, SessionId, Suffix, Timestamp};
+use crate::session::{AskedId, Key, SessionId, Suffix, Timestamp};
 
 /// For how many milliseconds an opinion holds: msm's `msm.nodeAvailabilityCacheTTL`.
 const OPINION_MILLIS: u64 = 1000;
@@ -24,6 +24,8 @@ pub(super) struct NodesInUse<W> {
     prefix: KeyPrefix,
     /// Failover nodes are used only when no other node is up.
     failover: Vec<usize>,
+    /// For each node those after it in the ring, without failover nodes.
+    rings: Vec<Vec<usize>>,
     opinions: Mutex<Vec<Option<Opinion>>>,
     /// The suffix of ids on each node, and of those on none.
     suffixes: Vec<Suffix>,
@@ -49,11 +51,17 @@ impl<W: World> NodesInUse<W> {
         let route = Some(route).filter(|route| !route.is_empty());
         let suffix = |node| Suffix::new(node, route).map_err(|e| SettingsError::new(e.to_string()));
         let nodes = settings.memcached_nodes.all();
+        let failover = settings.failover_places()?;
+        let ring = |node| {
+            let after = settings.memcached_nodes.after(node);
+            after.filter(|node| !failover.contains(node)).collect()
+        };
         let suffixes = nodes.iter().map(|node| suffix(Some(&node.id)));
         Ok(Self {
             suffixes: suffixes.collect::<Result<_, _>>()?,
             bare: suffix(None)?,
-            failover: settings.failover_places()?,
+            rings: (0..nodes.len()).map(ring).collect(),
+            failover,
             opinions: Mutex::new(vec![None; nodes.len()]),
             enabled: AtomicBool::new(settings.enabled),
             world,
@@ -122,8 +130,7 @@ impl<W: World> NodesInUse<W> {
 
     /// The nodes after this one in the ring, without failover nodes.
     pub(super) fn after(&self, node: usize) -> impl Iterator<Item = usize> + use<'_, W> {
-        let after = self.nodes().after(node);
-        after.filter(|node| !self.failover.contains(node))
+        self.rings[node].iter().copied()
     }
 
     /// The first of them that is up: where the copy of a session on `node` goes.
@@ -136,6 +143,11 @@ impl<W: World> NodesInUse<W> {
         None
     }
 
+    /// Whether there are failover nodes.
+    pub(super) fn has_failover(&self) -> bool {
+        !self.failover.is_empty()
+    }
+
     pub(super) fn is_failover(&self, node: usize) -> bool {
         self.failover.contains(&node)
     }
@@ -143,6 +155,21 @@ impl<W: World> NodesInUse<W> {
     /// The node that an id names.
     pub(super) fn node_of(&self, node: Option<&str>) -> Option<usize> {
         self.nodes().find(node?)
+    }
+
+    /// The id, if it ends as this server's ids on this node do.
+    pub(super) fn ours(&self, asked: &AskedId<'_>, node: usize) -> Option<SessionId> {
+        let ours = SessionId {
+            key: asked.key,
+            suffix: self.suffixes[node],
+        };
+        ours.is(asked).then_some(ours)
+    }
+
+    /// The id with this very suffix, which names this node. Only for one under which a session was found, see
+    /// [`AskedId::confirmed`].
+    pub(super) fn confirmed(&self, asked: &AskedId<'_>, node: usize) -> Option<SessionId> {
+        self.ours(asked, node).or_else(|| asked.confirmed().ok())
     }
 
     /// A new id on a node, or on none.
@@ -186,6 +213,11 @@ impl<W: World> NodesInUse<W> {
 
     pub(super) fn key(&self, kind: Kind, id: impl std::fmt::Display) -> String {
         key::key(kind, &self.prefix, id)
+    }
+
+    /// The same for an id that is text already.
+    pub(super) fn key_of(&self, kind: Kind, id: &str) -> String {
+        key::key_of(kind, &self.prefix, id)
     }
 
     pub(super) async fn get(&self, node: usize, key: String) -> Answer {

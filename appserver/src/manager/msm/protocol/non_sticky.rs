@@ -72,7 +72,7 @@ impl<W: World> NonSticky<W> {
             return None;
         }
         let text = asked.to_string();
-        if self.absent.has(&text, self.nodes.world.now()) {
+        if self.absent.has(&text, || self.nodes.world.now()) {
             return None;
         }
         if !up {
@@ -263,7 +263,7 @@ impl<W: World> NonSticky<W> {
             return;
         };
         let now = self.nodes.world.now();
-        if self.absent.has(asked.to_string(), now) || !self.nodes.is_up(node).await {
+        if self.absent.has(asked.to_string(), || now) || !self.nodes.is_up(node).await {
             return;
         }
         let key = self.nodes.key(Kind::Validity, asked);

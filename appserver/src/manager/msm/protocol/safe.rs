@@ -220,6 +220,13 @@ impl<W: World> Safe<W> {
         }
         let now = self.now();
         let places = 0..self.nodes.settings.memcached_nodes.all().len();
+        if self.health.all_are_up() && !self.nodes.has_failover() {
+            let mut others = places.filter(|node| Some(*node) != not);
+            return match others.clone().count() {
+                0 => None,
+                count => others.nth(self.nodes.world.random(count)),
+            };
+        }
         let (failover, everyday): (Vec<_>, Vec<_>) = places
             .filter(|node| Some(*node) != not)
             .partition(|node| self.nodes.is_failover(*node));
@@ -234,7 +241,11 @@ impl<W: World> Safe<W> {
 
     /// The nodes that have to have a session now, its own first if it is up.
     fn homes(&self, primary: usize) -> Homes {
-        let now = self.now();
+        let now = match self.health.all_are_up() {
+            // Nobody asks for it then.
+            true => Timestamp::default(),
+            false => self.now(),
+        };
         let sticky = self.nodes.settings.sticky;
         let after = self.nodes.after(primary).filter(|_| !sticky);
         let ring = std::iter::once(primary).chain(after);
@@ -287,6 +298,12 @@ impl<W: World> Safe<W> {
 
     fn command(&self, verb: Verb, kind: Kind, id: impl std::fmt::Display) -> Command {
         let key = self.nodes.key(kind, id);
+        Command { verb, key }
+    }
+
+    /// The same for an id that is text already.
+    fn command_of(&self, verb: Verb, kind: Kind, id: &str) -> Command {
+        let key = self.nodes.key_of(kind, id);
         Command { verb, key }
     }
 

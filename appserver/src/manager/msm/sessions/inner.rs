@@ -147,7 +147,14 @@ impl<W: World + 'static> Inner<W> {
         if !ended.names.is_empty() || live.held.is_new {
             let settings = &self.config.settings;
             ended.names.retain(|name| settings.stores(name));
-            ended.attributes = Some(self.encoded(session)?);
+            // Many requests set what is there already, which is no change.
+            let is_same = session.read(|attributes| {
+                let stream = live.held.attributes();
+                attributes::is_encoded(attributes, stream, |name| settings.stores(name))
+            });
+            if live.held.is_new || !is_same {
+                ended.attributes = Some(self.encoded(session)?);
+            }
         }
         Ok(ended)
     }

@@ -1,6 +1,8 @@
 //! What a request makes of its changes and those that others stored since it read: merges both, waits until the others are done, or is
 //! refused.
 
+use std::borrow::Cow;
+
 use super::ancestry::{Ancestors, are_unrelated, is_made_from};
 use super::copy::{Copy, are_beside, version};
 use super::merge::{Ours, Theirs, merge, overlap};
@@ -12,9 +14,9 @@ use crate::manager::msm::settings::LockingMode;
 
 /// What a request is about to store.
 #[derive(Debug)]
-pub(super) struct Body {
+pub(super) struct Body<'a> {
     /// Encoded.
-    pub(super) attributes: Vec<u8>,
+    pub(super) attributes: Cow<'a, [u8]>,
     /// What it is made from.
     pub(super) ancestors: Ancestors,
     /// Others' changes are among it.
@@ -52,17 +54,17 @@ impl<W: World> Safe<W> {
     }
 
     /// What is to be stored: our attributes, with what others stored since `base` was read; with `all` also what they stored beside it.
-    pub(super) fn body(
+    pub(super) fn body<'a>(
         &self,
         held: &mut Held,
         base: &[u8],
         written: &[Vec<u8>],
-        ours: Ours<'_>,
+        ours: Ours<'a>,
         all: bool,
-    ) -> Result<Body, Trouble> {
+    ) -> Result<Body<'a>, Trouble> {
         let mut ancestors = Ancestors::of(base);
         let alone = |ancestors| Body {
-            attributes: ours.attributes.to_vec(),
+            attributes: ours.attributes.into(),
             ancestors,
             is_merged: false,
         };
@@ -109,7 +111,7 @@ impl<W: World> Safe<W> {
         held.seen.foreign = true;
         let attributes = merged.map_err(|error| Trouble::Form(error.to_string()))?;
         Ok(Body {
-            attributes,
+            attributes: attributes.into(),
             ancestors,
             is_merged,
         })

@@ -44,6 +44,16 @@ impl Found {
         }
     }
 
+    /// The same beside a record that was read already: mostly both are alike, and then it need not be decoded again.
+    pub(super) fn beside(known: Option<&[u8]>, answer: Option<Answer>) -> Self {
+        match answer {
+            Some(Answer::HitCas(bytes, unique)) if known == Some(&*bytes) => {
+                Self::Record(bytes, unique)
+            }
+            answer => Self::of(answer),
+        }
+    }
+
     /// The command that puts a record there unless somebody else wrote meanwhile.
     pub(super) fn replaced_by(&self, exptime: i64, record: &[u8]) -> Option<Verb> {
         match self {
@@ -105,11 +115,16 @@ const YOUNG_MILLIS: u64 = 10_000;
 /// Whether there is a copy that the newest one was not made from, and their writers may still be at it: nobody else can say which
 /// of them is acknowledged.
 pub(super) fn are_in_doubt(copies: &[Copy], now: Timestamp) -> bool {
+    newest(copies).is_some_and(|newest| is_young(version(newest), now)) && has_stranger(copies)
+}
+
+/// Whether there is a copy that the newest one was not made from.
+pub(super) fn has_stranger(copies: &[Copy]) -> bool {
     let Some(newest) = newest(copies) else {
         return false;
     };
     let mut records = copies.iter().filter_map(Copy::record);
-    records.any(|record| !is_made_from(newest, record)) && is_young(version(newest), now)
+    records.any(|record| !is_made_from(newest, record))
 }
 
 /// Whether of these two none was made from the other, and their writers may still be at it.

@@ -122,7 +122,7 @@ impl<W: World> Safe<W> {
             replaced.extend(records.cloned());
             let ancestors = body.ancestors;
             if body.is_merged {
-                merged = Some(body.attributes);
+                merged = Some(body.attributes.into_owned());
             }
             // What others stored may be gone already by our own mark.
             let body = merged.as_deref().unwrap_or(own.attributes);
@@ -195,12 +195,14 @@ impl<W: World> Safe<W> {
         let record = self.record(renamed, attributes, ancestors, at)?;
         let interval = renamed.validity.interval;
         let homes = self.homes(primary);
+        let text = renamed.id.text();
+        let id = text.as_str();
         let each = homes.iter().map(|node| {
             let node = *node;
             let (kind, _) = Self::kinds(node, primary);
             let set = Verb::Set(self.exptime(interval, now), record.clone());
-            let mut commands = vec![self.command(set, kind, renamed.id)];
-            commands.extend(self.validity(renamed, node, primary, now));
+            let mut commands = vec![self.command_of(set, kind, id)];
+            commands.extend(self.validity(renamed, id, node, primary, now));
             self.ask(node, commands)
         });
         let answers = join(each.collect()).await;

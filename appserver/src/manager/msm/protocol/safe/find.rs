@@ -1,7 +1,7 @@
 //! Reads all copies of a session at once. The newest counts, a mark of an end wins over all, and what did not answer is not known.
 
 use super::ancestry::is_newer;
-use super::copy::{Copy, Found, are_in_doubt, newest};
+use super::copy::{Copy, Found, are_in_doubt, has_stranger, newest};
 use super::keep::grain;
 use super::lock::Owned;
 use super::{COPIES, Safe, Trouble};
@@ -49,7 +49,7 @@ impl<W: World> Safe<W> {
         let Some(primary) = self.nodes.node_of(asked.node) else {
             return Ok(None);
         };
-        if self.absent.has(asked, self.now()) {
+        if self.absent.has(asked, || self.now()) {
             return Ok(None);
         }
         let (lock, reading) = if self.has_to_lock(request) {
@@ -84,6 +84,10 @@ impl<W: World> Safe<W> {
         primary: usize,
         mut reading: Reading,
     ) -> Result<Reading, Trouble> {
+        // Mostly so, and then the time need not be known.
+        if !has_stranger(&reading.copies) {
+            return Ok(reading);
+        }
         let settings = &self.nodes.settings;
         let start = self.now();
         let longest = u64::from(settings.operation_timeout) + LOOKS_MILLIS;
@@ -287,14 +291,22 @@ impl<W: World> Safe<W> {
         let mut front = front.into_iter();
         let has_front = front.len() > 0;
         // Once for all keys.
-        let id = asked.to_string();
+        let ours = self.nodes.ours(asked, primary).map(|id| id.text());
+        let other;
+        let id = match &ours {
+            Some(text) => text.as_str(),
+            None => {
+                other = asked.to_string();
+                &other
+            }
+        };
         let asks = nodes.iter().map(|node| {
             let (kind, validity) = Self::kinds(*node, primary);
-            let mut commands = Vec::with_capacity(3);
+            let mut commands = Vec::with_capacity(2 + usize::from(has_front));
             commands.extend(front.next());
-            commands.push(self.command(Verb::Gets, kind, &id));
+            commands.push(self.command_of(Verb::Gets, kind, id));
             if !self.nodes.settings.sticky {
-                commands.push(self.command(Verb::Get, validity, &id));
+                commands.push(self.command_of(Verb::Get, validity, id));
             }
             if !primary_is_asked && !self.nodes.settings.sticky {
                 commands.push(self.moved(asked, *node));
@@ -312,7 +324,8 @@ impl<W: World> Safe<W> {
                 reading.front = answers.next();
             }
             let (kind, _) = Self::kinds(node, primary);
-            let found = Found::of(answers.next());
+            let known = reading.copies.last().and_then(Copy::record);
+            let found = Found::beside(known, answers.next());
             reading.copies.push(Copy { node, kind, found });
             if let Some(Answer::Hit(bytes)) = answers.next() {
                 reading.validity = later(reading.validity, Validity::decode(&bytes));
@@ -338,7 +351,7 @@ impl<W: World> Safe<W> {
             ..
         } = reading;
         let is = |found: Found| copies.iter().any(|copy| copy.is(&found));
-        let confirmed = |asked: &AskedId<'_>| asked.confirmed().ok();
+        let confirmed = |asked: &AskedId<'_>| self.nodes.confirmed(asked, primary);
         if copies.iter().any(Copy::is_ended) {
             if let Some(id) = confirmed(asked) {
                 self.spread_end(id, &copies);
@@ -360,8 +373,8 @@ impl<W: World> Safe<W> {
                 false => Ok(None),
             };
         };
-        let held = confirmed(asked).map(|id| Held::found(id, record.to_vec()));
-        let Some(Ok(mut held)) = held else {
+        let held = confirmed(asked).and_then(|id| Held::known(id, record.to_vec()));
+        let Some(mut held) = held else {
             return Ok(None);
         };
         if let Some(found) = validity.filter(|v| v.this_accessed > held.validity.this_accessed) {

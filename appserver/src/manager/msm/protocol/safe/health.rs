@@ -125,7 +125,8 @@ impl Health {
         self.nodes().iter().map(|node| node.state).collect()
     }
 
-    fn all_are_up(&self) -> bool {
+    /// Whether no node is down, so that the time does not matter.
+    pub fn all_are_up(&self) -> bool {
         self.down.load(Ordering::Acquire) == 0
     }
 

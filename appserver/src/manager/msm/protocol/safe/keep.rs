@@ -26,6 +26,8 @@ impl<W: World> Safe<W> {
         let due = is_due(held, now);
         let homes = self.homes(primary);
         let mut complete = self.is_complete(primary, &homes);
+        let text = held.id.text();
+        let id = text.as_str();
         let each = homes.iter().map(|node| {
             let (kind, _) = Self::kinds(*node, primary);
             let copy = held.seen.copies.iter().find(|copy| copy.node == *node);
@@ -45,11 +47,9 @@ impl<W: World> Safe<W> {
                 _ => due.then_some(Verb::Touch(exptime)),
             };
             let repairs = !matches!(verb, None | Some(Verb::Touch(_)));
-            let mut commands: Vec<_> = verb
-                .into_iter()
-                .map(|v| self.command(v, kind, held.id))
-                .collect();
-            commands.extend(self.validity(held, *node, primary, now));
+            let mut commands = Vec::with_capacity(2);
+            commands.extend(verb.map(|verb| self.command_of(verb, kind, id)));
+            commands.extend(self.validity(held, id, *node, primary, now));
             async move { (repairs, self.ask(*node, commands).await) }
         });
         for (repairs, answers) in join(each.collect()).await {

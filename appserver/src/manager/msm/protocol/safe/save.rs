@@ -2,14 +2,16 @@
 //! is read, merged with the request's own changes, and stored again, one copy after the other, so that of several that try
 //! one gets through.
 
+use std::borrow::Cow;
+
 use super::ancestry::Ancestors;
 use super::copy::{Copy, Found, version};
 use super::merge::Ours;
-use super::{Change, Safe, Trouble, join};
+use super::{COPIES, Change, Safe, Trouble, join};
 use crate::manager::msm::expiry;
 use crate::manager::msm::pattern::RequestLine;
 use crate::manager::msm::protocol::held::{Held, Outcome};
-use crate::manager::msm::protocol::{Answer, Verb, World};
+use crate::manager::msm::protocol::{Answer, Command, Verb, World};
 use crate::manager::msm::record::Record;
 use crate::session::{AskedId, Timestamp};
 
@@ -26,6 +28,18 @@ enum Written {
     Conflict,
     Failed,
     TooLarge,
+}
+
+impl Written {
+    /// What the answer to the first command says.
+    fn of(answers: &[Answer]) -> Self {
+        match answers.first() {
+            Some(Answer::Done) => Self::Done,
+            Some(Answer::Exists | Answer::NotStored | Answer::Miss) => Self::Conflict,
+            Some(Answer::TooLarge) => Self::TooLarge,
+            _ => Self::Failed,
+        }
+    }
 }
 
 impl<W: World> Safe<W> {
@@ -78,7 +92,10 @@ impl<W: World> Safe<W> {
                 .or(held.unsaved.take());
             return Ok(Outcome::Failed);
         };
-        let attributes = change.attributes.unwrap_or(held.attributes()).to_vec();
+        let attributes = match change.attributes {
+            Some(attributes) => Cow::Borrowed(attributes),
+            None => Cow::Owned(held.attributes().to_vec()),
+        };
         let ours = Ours {
             attributes: &attributes,
             changed: &names,
@@ -90,7 +107,7 @@ impl<W: World> Safe<W> {
             held.is_new = false;
         } else {
             held.seen.unsaved = names;
-            held.unsaved = Some(attributes);
+            held.unsaved = Some(attributes.into_owned());
         }
         saved
     }
@@ -250,56 +267,72 @@ impl<W: World> Safe<W> {
     ) -> Vec<(usize, Written)> {
         let copies = held.seen.copies.iter();
         let copies = copies.filter(|copy| homes.contains(&copy.node));
-        if !in_turn {
-            let each = copies.map(|copy| self.write_one(held, primary, copy, record));
-            return join(each.collect()).await;
-        }
-        let mut results = Vec::new();
+        let mut results = Vec::with_capacity(COPIES);
+        let mut asks: [Option<(usize, Vec<Command>)>; COPIES] = Default::default();
+        let mut count = 0;
         for copy in copies {
-            let result = self.write_one(held, primary, copy, record).await;
-            results.push(result);
-            if result.1 == Written::Conflict {
+            match self.writes(held, primary, copy, record) {
+                Some(commands) if count < COPIES => {
+                    asks[count] = Some((copy.node, commands));
+                    count += 1;
+                }
+                _ => results.push((copy.node, Written::Failed)),
+            }
+        }
+        if !in_turn {
+            let nodes = asks
+                .each_ref()
+                .map(|ask| ask.as_ref().map(|(node, _)| *node));
+            let answers = self.ask_each(asks.into_iter().flatten()).await;
+            let asked = nodes.into_iter().flatten().zip(&answers);
+            results.extend(asked.map(|(node, answers)| (node, Written::of(answers))));
+            return results;
+        }
+        for (node, commands) in asks.into_iter().flatten() {
+            let written = Written::of(&self.ask(node, commands).await);
+            results.push((node, written));
+            if written == Written::Conflict {
                 break;
             }
         }
         results
     }
 
-    async fn write_one(
+    /// The commands that write the record to one node; none where it is not known what stands there.
+    fn writes(
         &self,
         held: &Held,
         primary: usize,
         copy: &Copy,
         record: &[u8],
-    ) -> (usize, Written) {
-        let node = copy.node;
+    ) -> Option<Vec<Command>> {
         let (now, interval) = (self.now(), held.validity.interval);
-        let Some(verb) = copy.found.replaced_by(self.exptime(interval, now), record) else {
-            return (node, Written::Failed);
-        };
-        let mut commands = vec![self.command(verb, copy.kind, held.id)];
-        commands.extend(self.validity(held, node, primary, now));
-        let written = match self.ask(node, commands).await.first() {
-            Some(Answer::Done) => Written::Done,
-            Some(Answer::Exists | Answer::NotStored | Answer::Miss) => Written::Conflict,
-            Some(Answer::TooLarge) => Written::TooLarge,
-            _ => Written::Failed,
-        };
-        (node, written)
+        let verb = copy
+            .found
+            .replaced_by(self.exptime(interval, now), record)?;
+        let text = held.id.text();
+        let id = text.as_str();
+        let mut commands = Vec::with_capacity(2);
+        commands.push(self.command_of(verb, copy.kind, id));
+        commands.extend(self.validity(held, id, copy.node, primary, now));
+        Some(commands)
     }
 
-    /// The command that writes the times of a session beside it.
+    /// The command that writes the times of a session beside it; `id` is the session's.
     pub(super) fn validity(
         &self,
         held: &Held,
+        id: &str,
         node: usize,
         primary: usize,
         now: Timestamp,
-    ) -> Option<crate::manager::msm::protocol::Command> {
+    ) -> Option<Command> {
+        if self.nodes.settings.sticky {
+            return None;
+        }
         let exptime = expiry::validity_safe(held.validity.interval, now);
         let verb = Verb::Set(exptime, held.validity.encode().into());
-        let command = self.command(verb, Self::kinds(node, primary).1, held.id);
-        (!self.nodes.settings.sticky).then_some(command)
+        Some(self.command_of(verb, Self::kinds(node, primary).1, id))
     }
 
     /// memcached drops what a value that it does not take would have replaced: puts it there again.

@@ -19,7 +19,7 @@ impl<W: World> Safe<W> {
             return Ok(None);
         };
         let text = asked.to_string();
-        if self.absent.has(&text, self.now()) {
+        if self.absent.has(&text, || self.now()) {
             return Ok(None);
         }
         let reading = self.read(asked, primary, None).await;
