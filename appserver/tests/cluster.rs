@@ -141,7 +141,8 @@ fn requests_are_told_whether_their_session_was_served_here_if_that_is_asked_for(
         config.cluster.valve.primary_indicator = true;
     });
     let silent = with(group, |_| {});
-    [&tells, &silent].map(|node| knows(node, 1));
+    knows(&tells, 1);
+    knows(&silent, 1);
     let mut browser = silent.browser();
     let primary = |browser: &mut Browser, node: &Node| {
         browser.address = node.address;

@@ -22,7 +22,7 @@ const MODES: [Mode; 2] = [Mode::Cluster, Mode::Backup];
 
 /// A real one that has died does not answer, and who starts meanwhile waits for its sessions: not for long.
 fn quick_to_give_up(topology: &mut Topology) {
-    topology.cluster.wait_for_sessions(2);
+    topology.cluster.wait_for_sessions(6);
 }
 
 /// Attributes set, changed and removed on either side are so on the other, with their types.
