@@ -14,6 +14,7 @@
 //!
 //! A script is a list of cases between blank lines; each has a title, a new connection and an empty store.
 //! `> line` is sent with CR LF, `>> bytes` without; `< line` is expected with CR LF, and nothing else may come.
+//! `<~ line` sends what was sent last again until this line comes: memcached obeys some commands a moment later.
 //! A case that fails is played once more: the second may have changed between two lines, and with it the time left.
 //! `! closed` expects the other side to close. Escapes: `\r \n \t \0 \\ \xHH`, `{x*250}` for a repetition,
 //! `{name}` in what is expected for a number: any at first, the same afterwards, and in what is sent.
@@ -30,11 +31,16 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use packet::Reply;
 use sessiond::Config;
 use sessiond::config::Protocol;
 use support::{Memcached, Node, connect, guarded};
+
+/// How long an answer may be another one than the awaited one, and how long to wait before asking again.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
 
 #[test]
 fn sessiond_answers_as_the_scripts_say() {
@@ -132,6 +138,7 @@ struct Case {
 enum Step {
     Send(String),
     Expect(String),
+    Await(String),
     ExpectClosed,
     SendPacket(String),
     ExpectPacket(String),
@@ -205,6 +212,7 @@ impl Case {
                 ">" => steps.push(Step::Send(format!("{rest}\\r\\n"))),
                 ">>" => steps.push(Step::Send(rest.to_owned())),
                 "<" => steps.push(Step::Expect(rest.to_owned())),
+                "<~" => steps.push(Step::Await(rest.to_owned())),
                 ">b" => steps.push(Step::SendPacket(rest.to_owned())),
                 "<b" => steps.push(Step::ExpectPacket(rest.to_owned())),
                 "<b*" => steps.push(Step::ExpectFigures(rest.to_owned())),
@@ -229,13 +237,15 @@ struct Play {
 impl Play {
     fn all(&mut self, steps: &[Step]) {
         let mut open = true;
+        let mut sent = Vec::new();
         for step in steps {
             match step {
                 Step::Send(text) => {
-                    let bytes = self.bytes(text);
-                    self.stream.write_all(&bytes).expect("it reads");
+                    sent = self.bytes(text);
+                    self.stream.write_all(&sent).expect("it reads");
                 }
                 Step::Expect(text) => self.expect(text),
+                Step::Await(text) => self.await_line(text, &sent),
                 Step::ExpectClosed => {
                     let mut byte = [0];
                     // A reset is as good as an end: our last bytes may have come too late.
@@ -331,6 +341,21 @@ impl Play {
         };
         let expected = String::from_utf8_lossy(&expected).into_owned();
         assert_eq!(line, expected, "{}", self.place);
+    }
+
+    /// Sends again what was sent last until this line is the answer.
+    fn await_line(&mut self, text: &str, sent: &[u8]) {
+        let begin = Instant::now();
+        loop {
+            let line = self.line();
+            if line == text {
+                break;
+            }
+            let waited = begin.elapsed();
+            assert!(waited < PATIENCE, "{}: {line} after {waited:?}", self.place);
+            std::thread::sleep(PAUSE);
+            self.stream.write_all(sent).expect("it reads");
+        }
     }
 
     /// The next line that comes; lossy, for comparing and showing.
