@@ -12,7 +12,7 @@ use appserver::manager::msm::prefix::KeyPrefix;
 use appserver::manager::msm::protocol::World as _;
 use appserver::manager::msm::settings::{LockingMode, MsmSettings};
 use appserver::manager::{Manager, ManagerError};
-use appserver::session::{AskedId, Session};
+use appserver::session::{AskedId, Session, SessionError};
 use appserver::{MsmConfig, MsmManager};
 use world::{Mood, Shared};
 
@@ -159,6 +159,33 @@ async fn a_log_in_that_is_refused_leaves_what_others_stored() {
     let seen = list(&two.find(&id).await.expect("n2 is well"));
     assert!(seen.contains('b') && !seen.contains("lost"), "{seen}");
     assert_eq!(one.commit(&first).await, Err(ManagerError::Overtaken));
+}
+
+/// Two servers give one session a new id, and one of them holds a node for dead that the other sees: one of them wins, and not each on
+/// its own node.
+#[tokio::test]
+async fn of_two_log_ins_one_wins_where_servers_disagree_about_a_node() {
+    let world = Shared::new(2);
+    let [one, two] = [(); 2].map(|()| Server::new(&world, LockingMode::Merge));
+    let id = one.made().await;
+    let first = one.find(&id).await.expect("well");
+    let second = two.find(&id).await.expect("well");
+    world.mood(0, Mood::Refuses);
+    two.append(&id, "b").await.expect("n2 is well");
+    world.mood(0, Mood::Well);
+    assert_eq!(two.manager.change_id(&second, world.now()).await, Ok(()));
+    assert_eq!(two.commit(&second).await, Ok(()));
+    let late = one.manager.change_id(&first, world.now()).await;
+    assert_eq!(late, Err(ManagerError::Session(SessionError::Ended)));
+    let won = second.id().to_string();
+    one.append(&won, "c").await.expect("it is there");
+    let seen = list(&two.find(&won).await.expect("it is there"));
+    assert!(seen.contains('b') && seen.contains('c'), "{seen}");
+    let asked = AskedId::parse(id.as_bytes()).expect("an id");
+    for server in [&one, &two] {
+        let found = server.manager.find(&asked, &PAGE, world.now()).await;
+        assert!(matches!(found, Ok(None)), "the old id");
+    }
 }
 
 /// Two copies that were written beside each other: as long as the writer of one may still be at it, nobody may say that the newer

@@ -59,7 +59,6 @@ const STILL: u64 = 150;
 struct Flight {
     server: usize,
     user: usize,
-    act: Act,
     /// It stands still until this step.
     still: u64,
     running: Running,
@@ -178,14 +177,13 @@ impl Chaos {
     fn send(&mut self, user: usize, server: usize, act: Act) {
         let (manager, net) = (Arc::clone(&self.servers[server]), self.net.clone());
         let visit = visit(manager, net, Arc::clone(&self.users), user, act);
-        self.fly(server, user, act, Box::pin(visit));
+        self.fly(server, user, Box::pin(visit));
     }
 
-    fn fly(&mut self, server: usize, user: usize, act: Act, running: Running) {
+    fn fly(&mut self, server: usize, user: usize, running: Running) {
         self.flights.push(Flight {
             server,
             user,
-            act,
             still: 0,
             running,
         });
@@ -193,19 +191,15 @@ impl Chaos {
 
     fn send_something(&mut self, user: usize) {
         let parallel = self.flights.iter().filter(|flight| flight.user == user);
-        if parallel.clone().count() >= 4 {
+        if parallel.count() >= 4 {
             return;
         }
-        // Nobody logs in twice at a time.
-        let logs_in = parallel
-            .clone()
-            .any(|flight| matches!(flight.act, Act::LogIn));
         let server = self.below(SERVERS);
         self.next_token += 1;
         let act = match self.below(60) {
             0 => Act::LogOut,
-            1..=3 if !logs_in => Act::LogIn,
-            4..25 => Act::Read,
+            1..=5 => Act::LogIn,
+            6..25 => Act::Read,
             25..43 if self.mode == LockingMode::All => Act::Append(self.next_token),
             _ => Act::Write(self.next_token),
         };
@@ -225,7 +219,7 @@ impl Chaos {
             });
             Ok(())
         };
-        self.fly(0, usize::MAX, Act::Read, Box::pin(made));
+        self.fly(0, usize::MAX, Box::pin(made));
         self.finish()
     }
 
@@ -319,7 +313,7 @@ impl Chaos {
             manager.look_after().await;
             Ok(())
         };
-        self.fly(server, usize::MAX, Act::Read, Box::pin(flight));
+        self.fly(server, usize::MAX, Box::pin(flight));
     }
 }
 

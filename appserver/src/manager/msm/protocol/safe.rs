@@ -6,7 +6,8 @@
 //!   save.rs     compare-and-swap on all copies at once; what others wrote meanwhile is merged and not overwritten
 //!   conflict.rs changes of others beside ours: merged, waited for, or a reason to refuse
 //!   keep.rs     what a request does that changed nothing
-//!   end.rs      log outs and new ids leave a mark that wins over every record; idle sessions
+//!   end.rs      log outs leave a mark that wins over every record; idle sessions
+//!   rename.rs   new ids leave such a mark too; of several log ins at the same time one wins
 //!   sticky.rs   sessions that live in this server, with a copy on one node
 //!   lock.rs     locks with an owner
 //!   repair.rs   what the background does: checks of the nodes, copies that differ
@@ -36,6 +37,7 @@ pub mod health;
 mod keep;
 mod lock;
 pub mod merge;
+mod rename;
 mod repair;
 mod save;
 mod sticky;

@@ -24,8 +24,8 @@ pub(super) enum Found {
     Missing,
     /// Something that is no session record, such as the byte of msm's probes; with its cas unique.
     Damaged(u64),
-    /// The mark of a session that was ended, as it stands there.
-    Ended(Vec<u8>),
+    /// The mark of a session that was ended, as it stands there, with its cas unique.
+    Ended(Vec<u8>, u64),
     /// It did not answer.
     Unknown,
 }
@@ -35,7 +35,7 @@ impl Found {
     pub(super) fn of(answer: Option<Answer>) -> Self {
         match answer {
             Some(Answer::HitCas(bytes, unique)) => match Record::decode(&bytes) {
-                Ok(record) if !record.is_valid => Self::Ended(bytes),
+                Ok(record) if !record.is_valid => Self::Ended(bytes, unique),
                 Ok(_) => Self::Record(bytes, unique),
                 Err(_) => Self::Damaged(unique),
             },
@@ -61,7 +61,15 @@ impl Found {
                 Some(Verb::Cas(exptime, record.into(), *unique))
             }
             Self::Missing => Some(Verb::Add(exptime, record.into())),
-            Self::Ended(_) | Self::Unknown => None,
+            Self::Ended(..) | Self::Unknown => None,
+        }
+    }
+
+    /// The command that puts a mark there, also in place of another one, unless somebody else wrote meanwhile.
+    pub(super) fn ended_by(&self, exptime: i64, mark: &[u8]) -> Option<Verb> {
+        match self {
+            Self::Ended(_, unique) => Some(Verb::Cas(exptime, mark.into(), *unique)),
+            found => found.replaced_by(exptime, mark),
         }
     }
 }
@@ -80,26 +88,77 @@ impl Copy {
     }
 
     pub(super) fn is_ended(&self) -> bool {
-        matches!(self.found, Found::Ended(_))
+        matches!(self.found, Found::Ended(..))
+    }
+
+    pub(super) fn is_unknown(&self) -> bool {
+        self.is(&Found::Unknown)
     }
 
     /// Whether the session with this id is being given another: the mark stands here, and whoever put it there may still be about
     /// to take along what others store on another node. Until then the mark must not be brought there.
     pub(super) fn is_moving(&self, id: &str, now: Timestamp) -> bool {
-        let is_other = |mark: Record<'_>| mark.id != id && is_young(mark.last_backup.0, now);
-        self.mark().is_some_and(is_other)
+        let is_other = |record: &Record<'_>| record.id != id && is_young(record.last_backup.0, now);
+        self.ended().is_some_and(|record| is_other(&record))
     }
 
-    /// Whether the session with this id was logged out.
-    pub(super) fn is_over(&self, id: &str) -> bool {
-        self.mark().is_some_and(|mark| mark.id == id)
+    /// The mark that stands here.
+    pub(super) fn mark(&self) -> Option<Mark<'_>> {
+        self.ended().map(|record| Mark {
+            id: record.id,
+            is_decided: !record.is_new,
+        })
     }
 
-    fn mark(&self) -> Option<Record<'_>> {
+    fn ended(&self) -> Option<Record<'_>> {
         match &self.found {
-            Found::Ended(mark) => Record::decode(mark).ok(),
+            Found::Ended(mark, _) => Record::decode(mark).ok(),
             _ => None,
         }
+    }
+}
+
+/// What stands where a session was ended, so that who still holds it cannot bring it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark<'a> {
+    /// The id that it has instead, or had.
+    pub(super) id: &'a str,
+    /// Nobody may write over it, not even another log in.
+    pub(super) is_decided: bool,
+}
+
+impl<'a> Mark<'a> {
+    /// The one of a session that is over.
+    pub(super) fn of_log_out(id: &'a str) -> Self {
+        let is_decided = true;
+        Self { id, is_decided }
+    }
+
+    /// Whether this one, standing there, does what the other would.
+    pub(super) fn stands_for(&self, other: &Self) -> bool {
+        self.id == other.id && (self.is_decided || !other.is_decided)
+    }
+
+    /// As a record that says that it is not valid, which msm reads as no session. One that is not decided says that it is new.
+    pub(super) fn encode(&self, interval: i32, now: Timestamp) -> Result<Vec<u8>, RecordError> {
+        let none = attributes::encode(&Attributes::new(), |_| true);
+        Record {
+            created: now,
+            last_accessed: now,
+            interval,
+            is_new: !self.is_decided,
+            is_valid: false,
+            this_accessed: now,
+            last_backup: now,
+            id: self.id,
+            log_in: Default::default(),
+            principal: &[],
+            saved_request: &[],
+            saved_principal: &[],
+            extension: &[],
+            attributes: &none.unwrap_or_default(),
+        }
+        .encode()
     }
 }
 
@@ -140,27 +199,4 @@ pub(super) fn is_young(at: u64, now: Timestamp) -> bool {
 /// When a record was stored, which each writer makes later than that of the record that it read.
 pub(super) fn version(record: &[u8]) -> u64 {
     Record::last_backup_of(record).map_or(0, |at| at.0)
-}
-
-/// What stands where a session was ended, so that who still holds it cannot bring it back: a record that says that it is not valid,
-/// which msm reads as no session. `id` is the one that it has instead, or had.
-pub(super) fn tombstone(id: &str, interval: i32, now: Timestamp) -> Result<Vec<u8>, RecordError> {
-    let none = attributes::encode(&Attributes::new(), |_| true);
-    Record {
-        created: now,
-        last_accessed: now,
-        interval,
-        is_new: false,
-        is_valid: false,
-        this_accessed: now,
-        last_backup: now,
-        id,
-        log_in: Default::default(),
-        principal: &[],
-        saved_request: &[],
-        saved_principal: &[],
-        extension: &[],
-        attributes: &none.unwrap_or_default(),
-    }
-    .encode()
 }

@@ -73,7 +73,7 @@ impl<W: World> Safe<W> {
                 Ok(Some(held))
             }
             Found::Unknown => Err(self.unavailable()),
-            Found::Missing | Found::Damaged(_) | Found::Ended(_) => Ok(None),
+            Found::Missing | Found::Damaged(_) | Found::Ended(..) => Ok(None),
         }
     }
 
