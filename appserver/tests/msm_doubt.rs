@@ -23,7 +23,7 @@ const PAGE: RequestLine<'static> = RequestLine {
     context: "/jsp",
 };
 
-/// A server of the two nodes.
+/// A server of all nodes.
 struct Server {
     manager: MsmManager<Shared>,
     world: Shared,
@@ -31,8 +31,10 @@ struct Server {
 
 impl Server {
     fn new(world: &Shared, locking_mode: LockingMode) -> Self {
+        let count = world.tables().nodes.len();
+        let nodes: Vec<String> = (1..=count).map(|n| format!("n{n}:host:{n}")).collect();
         let settings = MsmSettings {
-            memcached_nodes: "n1:host:1,n2:host:2".parse().expect("nodes"),
+            memcached_nodes: nodes.join(",").parse().expect("nodes"),
             locking_mode,
             ..MsmSettings::default()
         };
@@ -230,4 +232,29 @@ async fn copies_in_doubt_are_read_by_nobody_until_their_writer_must_be_gone() {
         let seen = list(&three.find(&id).await.expect("the newer one"));
         assert!(seen.contains('c'), "{mode}: {seen}");
     }
+}
+
+/// A request joins one that holds what a third node had, while the two that it asks have a record beside it: neither is the session
+/// before the writers must be done, and then it is what the nodes have.
+#[tokio::test]
+async fn a_record_of_this_server_that_no_asked_node_has_is_in_doubt_too() {
+    let world = Shared::new(3);
+    let [one, two, three] = [(); 3].map(|()| Server::new(&world, LockingMode::Merge));
+    let id = one.made().await;
+    let old = world.value(0, &id).expect("stored");
+    world.mood(1, Mood::Refuses);
+    one.append(&id, "x").await.expect("n1 and n3 are well");
+    // As if n1 had not taken it: nobody was told that it is stored.
+    world.put(0, &id, &old);
+    let first = three.find(&id).await.expect("n3 has the newest");
+    assert!(list(&first).contains('x'));
+    world.mood(1, Mood::Well);
+    two.append(&id, "y").await.expect("n1 and n2 are well");
+    world.wait(5_000);
+    three.manager.look_after().await;
+    let joined = three.find(&id).await;
+    assert_eq!(joined.err(), Some(ManagerError::Busy));
+    world.wait(10_000);
+    let joined = three.find(&id).await.expect("what n1 and n2 have");
+    assert!(list(&joined).contains('y'), "{}", list(&joined));
 }

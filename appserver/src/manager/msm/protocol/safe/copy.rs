@@ -171,19 +171,22 @@ pub(super) fn newest(copies: &[Copy]) -> Option<&[u8]> {
 /// For so many milliseconds the writer of a copy may still be about to find out that another was written beside it.
 const YOUNG_MILLIS: u64 = 10_000;
 
-/// Whether there is a copy that the newest one was not made from, and their writers may still be at it: nobody else can say which
-/// of them is acknowledged.
-pub(super) fn are_in_doubt(copies: &[Copy], now: Timestamp) -> bool {
-    newest(copies).is_some_and(|newest| is_young(version(newest), now)) && has_stranger(copies)
+/// Whether there is a copy that the newest one was not made from, or a record `here` beside it, and their writers may still be at
+/// it: nobody else can say which of them is acknowledged.
+pub(super) fn are_in_doubt(copies: &[Copy], here: &[u8], now: Timestamp) -> bool {
+    newest(copies).is_some_and(|newest| {
+        let at = version(newest).max(version(here));
+        is_young(at, now) && has_stranger(copies, here)
+    })
 }
 
-/// Whether there is a copy that the newest one was not made from.
-pub(super) fn has_stranger(copies: &[Copy]) -> bool {
+/// Whether there is a copy that the newest one was not made from, or a record `here` beside it.
+pub(super) fn has_stranger(copies: &[Copy], here: &[u8]) -> bool {
     let Some(newest) = newest(copies) else {
         return false;
     };
     let mut records = copies.iter().filter_map(Copy::record);
-    records.any(|record| !is_made_from(newest, record))
+    records.any(|record| !is_made_from(newest, record)) || are_unrelated(newest, here)
 }
 
 /// Whether of these two none was made from the other, and their writers may still be at it.

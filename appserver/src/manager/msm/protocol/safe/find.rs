@@ -1,6 +1,6 @@
 //! Reads all copies of a session at once. The newest counts, a mark of an end wins over all, and what did not answer is not known.
 
-use super::ancestry::is_newer;
+use super::ancestry::{are_unrelated, is_newer};
 use super::copy::{Copy, Found, are_in_doubt, has_stranger, newest};
 use super::keep::grain;
 use super::lock::Owned;
@@ -57,7 +57,7 @@ impl<W: World> Safe<W> {
         } else {
             (None, self.read(asked, primary, None).await)
         };
-        let mut found = match self.settled(asked, primary, reading).await {
+        let mut found = match self.settled(asked, primary, &[], reading).await {
             Ok(reading) => self.judge(asked, primary, reading).await,
             Err(trouble) => Err(trouble),
         };
@@ -77,22 +77,23 @@ impl<W: World> Safe<W> {
 
     /// Copies of which none was made from the other: somebody is writing them, and has no answer yet or the answer of one node. A
     /// moment later one is made from the other, or they are alike. If not, either may be the acknowledged one, and nobody can
-    /// say what the session is.
+    /// say what the session is. `here` is the record that this server has, empty for none: it may be of another node than these.
     async fn settled(
         &self,
         asked: &AskedId<'_>,
         primary: usize,
+        here: &[u8],
         mut reading: Reading,
     ) -> Result<Reading, Trouble> {
         // Mostly so, and then the time need not be known.
-        if !has_stranger(&reading.copies) {
+        if !has_stranger(&reading.copies, here) {
             return Ok(reading);
         }
         let settings = &self.nodes.settings;
         let start = self.now();
         let longest = u64::from(settings.operation_timeout) + LOOKS_MILLIS;
         let mut pause = LOOK_AGAIN;
-        while are_in_doubt(&reading.copies, self.now()) {
+        while are_in_doubt(&reading.copies, here, self.now()) {
             if settings.locking_mode == LockingMode::None {
                 break;
             }
@@ -133,7 +134,8 @@ impl<W: World> Safe<W> {
             held.seen.is_fenced |= self.is_fenced_without_lock(request);
             self.read(&asked, primary, None).await
         };
-        let reading = self.settled(&asked, primary, reading).await?;
+        let reading = self.settled(&asked, primary, &held.stored, reading);
+        let reading = reading.await?;
         if reading.copies.iter().any(|copy| copy.is_ended()) {
             return Err(Trouble::Ended);
         }
@@ -142,7 +144,7 @@ impl<W: World> Safe<W> {
         }
         let mut base = None;
         if let Some(record) = newest(&reading.copies)
-            && is_newer(record, &held.stored)
+            && (is_newer(record, &held.stored) || are_unrelated(record, &held.stored))
         {
             base = Some(held.stored_attributes().to_vec());
             held.stored = record.to_vec();

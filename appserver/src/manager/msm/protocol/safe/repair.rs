@@ -82,7 +82,7 @@ impl<W: World> Safe<W> {
             return true;
         };
         // Their writers are about to find out and put them together; the older one may be acknowledged, and the newer one not.
-        if are_in_doubt(copies, self.now()) {
+        if are_in_doubt(copies, &[], self.now()) {
             return false;
         }
         let Ok(read) = Record::decode(record) else {
