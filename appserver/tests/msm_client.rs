@@ -59,7 +59,7 @@ fn memcache_crate(nodes: &[SocketAddr]) -> MetaClient {
 }
 
 fn command(verb: Verb, key: &str) -> Command {
-    let key = key.to_owned();
+    let key = key.into();
     Command { verb, key }
 }
 
