@@ -19,10 +19,10 @@ fn commands() -> impl Iterator<Item = Command> {
         Verb::Touch(60),
         Verb::Delete,
     ];
-    let key = || "k".to_owned();
-    verbs
-        .into_iter()
-        .map(move |verb| Command { verb, key: key() })
+    verbs.into_iter().map(|verb| Command {
+        verb,
+        key: "k".into(),
+    })
 }
 
 /// Lines, as the answer to each command.

@@ -91,7 +91,7 @@ fn the_four_items_of_a_session_are_those_that_msm_stored() {
         let (found, id) = key::parse(name.as_bytes(), &prefix).expect("a key of msm");
         let id = id.confirmed().expect("an id of msm");
         assert_eq!((found, id.to_string().as_str()), (kind, ID));
-        assert_eq!(key::key(kind, &prefix, id), name);
+        assert_eq!(key::key(kind, &prefix, id).as_str(), name);
         let stored = bytes(value);
         let written = match Validity::decode(&stored) {
             Some(validity) => validity.encode().to_vec(),

@@ -12,10 +12,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use appserver::Clock;
+use appserver::manager::Manager;
 use appserver::manager::msm::client::Client;
 use appserver::manager::msm::client::memcache_crate::MetaClient;
+use appserver::manager::msm::pattern::RequestLine;
+use appserver::manager::msm::prefix::KeyPrefix;
 use appserver::manager::msm::protocol::{Answer, Command, Verb, World};
 use appserver::manager::msm::settings::{MemcachedProtocol, MsmSettings, Secret};
+use appserver::session::{AskedId, Timestamp};
+use appserver::{MsmConfig, MsmManager};
 use store::{Kind, LOGIN, Store};
 
 /// The longest wait for something that must happen.
@@ -59,7 +64,7 @@ fn memcache_crate(nodes: &[SocketAddr]) -> MetaClient {
 }
 
 fn command(verb: Verb, key: &str) -> Command {
-    let key = key.to_owned();
+    let key = key.into();
     Command { verb, key }
 }
 
@@ -475,4 +480,27 @@ async fn a_node_tells_whether_it_answers() {
         }
     });
     assert_eq!(memcache_crate(&[old]).noop(0, LONG).await, Ok(()));
+}
+
+/// It is moved twice at each level of calls between the connection and the nodes, with room for the largest of its branches.
+#[tokio::test]
+async fn what_a_look_up_waits_with_is_small() {
+    let node = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let settings = settings(&[node(1), node(2)], MemcachedProtocol::Text);
+    let client = Client::new(&settings, Clock::system());
+    let config = MsmConfig {
+        settings,
+        prefix: KeyPrefix::default(),
+        context: "/jsp".into(),
+        route: String::new(),
+        max_inactive: 1800,
+        max_active: 0,
+        sweep_interval: PATIENCE,
+    };
+    let manager = MsmManager::new(config, client).expect("valid");
+    let asked = AskedId::parse(b"47A70B5E441B8E80873DDC35E0D36EC1-n1").expect("an id");
+    let request = RequestLine::default();
+    let find = manager.find(&asked, &request, Timestamp(0));
+    let bytes = size_of_val(&find);
+    assert!(bytes <= 1024, "{bytes}");
 }

@@ -37,7 +37,7 @@ impl Nodes {
         if self.down[node] {
             return Answer::Failed;
         }
-        let Command { verb, key } = command;
+        let (verb, key) = (&command.verb, &command.key.to_string());
         let now = self.now;
         let items = &mut self.items[node];
         items.retain(|_, (expiry, _)| *expiry > now);

@@ -74,11 +74,9 @@ impl Key {
 
     /// The digits, in a buffer of the right size.
     pub fn digits(&self) -> [u8; RANDOM_DIGITS] {
-        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
         let mut text = [0; RANDOM_DIGITS];
         for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
+            pair.copy_from_slice(&PAIRS[usize::from(byte)]);
         }
         text
     }
@@ -116,6 +114,18 @@ impl Pool {
         Key(key)
     }
 }
+
+/// The two digits of each byte: every request writes its id several times.
+const PAIRS: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    table
+};
 
 /// The value of each upper-case hexadecimal digit; 255 for every other byte. A table, so that reading an id has no branches
 /// that its random digits would mislead.

@@ -46,7 +46,7 @@ impl Nodes {
         self.unique += 1;
         let unique = self.unique;
         let items = &mut self.items[node];
-        let Command { verb, key } = command;
+        let (verb, key) = (&command.verb, &command.key.to_string());
         if items.get(key).is_some_and(|(until, ..)| *until <= now) {
             items.remove(key);
         }

@@ -34,7 +34,7 @@ impl World for Tables {
     async fn call(&self, node: usize, command: Command, _limit: u32) -> Answer {
         tokio::task::yield_now().await;
         let now = self.clock.now().0;
-        let at = (node, command.key);
+        let at = (node, command.key.to_string());
         let mut items = self.items.lock().expect("not poisoned");
         if items.get(&at).is_some_and(|item| item.expiry <= now) {
             items.remove(&at);

@@ -122,7 +122,7 @@ impl Tables {
         self.unique += 1;
         let unique = self.unique;
         let table = &mut self.nodes[node];
-        let Command { verb, key } = command;
+        let (verb, key) = (&command.verb, &command.key.to_string());
         let name = match verb {
             Verb::Get => "get",
             Verb::Gets => "gets",

@@ -194,11 +194,12 @@ impl Client {
     }
 
     /// Asks up to [`NODES`] nodes at the same time, each at most [`BATCH_MAX`] commands; one node's answers are all there, or none is.
-    async fn ask<const COUNT: usize>(
+    /// The commands are in the queues at once, and what is waited for has no room for them.
+    fn ask<const COUNT: usize>(
         &self,
         asks: [(usize, Vec<Command>); COUNT],
         limit: u32,
-    ) -> [Vec<Answer>; COUNT] {
+    ) -> impl Future<Output = [Vec<Answer>; COUNT]> + Send {
         const { assert!(COUNT <= NODES) };
         let end = Instant::now() + Duration::from_millis(limit.into());
         let answered = Answered::new(COUNT);
@@ -216,14 +217,16 @@ impl Client {
                 },
             );
         }
-        let mut told = answered.await.into_iter();
-        counts.map(|(node, count)| {
-            let mut answers = told.next().unwrap_or_default();
-            // Nothing: the connection broke, or it took too long.
-            answers.resize(count, Answer::Failed);
-            self.count(node, &answers);
-            answers
-        })
+        async move {
+            let mut told = answered.await.into_iter();
+            counts.map(|(node, count)| {
+                let mut answers = told.next().unwrap_or_default();
+                // Nothing: the connection broke, or it took too long.
+                answers.resize(count, Answer::Failed);
+                self.count(node, &answers);
+                answers
+            })
+        }
     }
 
     fn count(&self, node: usize, answers: &[Answer]) {
@@ -264,8 +267,12 @@ impl World for Client {
         answers
     }
 
-    async fn both(&self, asks: [(usize, Vec<Command>); 2], limit: u32) -> [Vec<Answer>; 2] {
-        self.ask(asks, limit).await
+    fn both(
+        &self,
+        asks: [(usize, Vec<Command>); 2],
+        limit: u32,
+    ) -> impl Future<Output = [Vec<Answer>; 2]> + Send {
+        self.ask(asks, limit)
     }
 
     fn now(&self) -> Timestamp {
@@ -346,7 +353,7 @@ impl Asker {
             By::Link(client) => {
                 let command = Command {
                     verb: Verb::Get,
-                    key: format!("ping-{}", self.ids[node]),
+                    key: format!("ping-{}", self.ids[node]).into(),
                 };
                 match client.call(node, command, self.limit).await {
                     Answer::Failed => Err("no answer; the log tells why".into()),

@@ -1,15 +1,16 @@
 //! The names under which a session is stored.
 
+mod item_key;
+
 use std::fmt::{Display, Write as _};
 
 use super::prefix::KeyPrefix;
 use crate::session::AskedId;
 
+pub use item_key::ItemKey;
+
 /// The longest key that memcached takes.
 pub const KEY_MAX: usize = 250;
-
-/// Bytes of an id with a node and a route of usual length.
-const ID_LEN: usize = 56;
 
 /// What a key names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,32 +52,33 @@ impl Kind {
 }
 
 /// The key of that kind for the session with this id, node and route included.
-pub fn key(kind: Kind, prefix: &KeyPrefix, id: impl Display) -> String {
-    let mut key = before(kind, prefix, ID_LEN);
+pub fn key(kind: Kind, prefix: &KeyPrefix, id: impl Display) -> ItemKey {
+    let mut key = before(kind, prefix);
     let written = write!(key, "{id}");
-    written.expect("a string takes everything");
+    written.expect("a key takes everything");
     key
 }
 
 /// The same for an id that is text already: each request makes several.
-pub fn key_of(kind: Kind, prefix: &KeyPrefix, id: &str) -> String {
-    let mut key = before(kind, prefix, id.len());
+pub fn key_of(kind: Kind, prefix: &KeyPrefix, id: &str) -> ItemKey {
+    let mut key = before(kind, prefix);
     key.push_str(id);
     key
 }
 
-/// What stands before an id, with room for one of this length.
-fn before(kind: Kind, prefix: &KeyPrefix, id: usize) -> String {
-    let front = kind.front(prefix);
-    let len: usize = front.iter().map(|part| part.len()).sum();
-    let mut key = String::with_capacity(len + id);
-    front.iter().for_each(|part| key.push_str(part));
+/// What stands before an id.
+fn before(kind: Kind, prefix: &KeyPrefix) -> ItemKey {
+    let mut key = ItemKey::new();
+    let parts = kind.front(prefix).into_iter();
+    parts
+        .filter(|part| !part.is_empty())
+        .for_each(|part| key.push_str(part));
     key
 }
 
 /// The key that msm asks a node for to see whether it answers. It never exists.
-pub fn ping(prefix: &KeyPrefix, node: &str) -> String {
-    format!("{}ping-{node}", prefix.as_str())
+pub fn ping(prefix: &KeyPrefix, node: &str) -> ItemKey {
+    format!("{}ping-{node}", prefix.as_str()).into()
 }
 
 /// What a key names, and the id in it; `None` for keys of others.
@@ -95,7 +97,7 @@ mod tests {
     const ID: &str = "3DFCC92AE90B6105483D5ADDF8E9BE47-n1";
 
     fn keys(prefix: &KeyPrefix, id: &str) -> [String; 5] {
-        Kind::ALL.map(|kind| key(kind, prefix, id))
+        Kind::ALL.map(|kind| key(kind, prefix, id).to_string())
     }
 
     #[test]
@@ -111,7 +113,7 @@ mod tests {
                 "lock:3DFCC92AE90B6105483D5ADDF8E9BE47-n1.tomcat-a",
             ]
         );
-        assert_eq!(ping(&none, "n1"), "ping-n1");
+        assert_eq!(ping(&none, "n1").as_str(), "ping-n1");
         let rule: PrefixRule = "static:app1,context".parse().expect("valid");
         let prefix = rule.prefix("localhost", "/jsp");
         assert_eq!(
@@ -124,7 +126,7 @@ mod tests {
                 format!("lock:app1:/jsp_{ID}"),
             ]
         );
-        assert_eq!(ping(&prefix, "n1"), "app1:/jsp_ping-n1");
+        assert_eq!(ping(&prefix, "n1").as_str(), "app1:/jsp_ping-n1");
     }
 
     #[test]

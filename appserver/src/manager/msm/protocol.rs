@@ -25,6 +25,7 @@ pub mod sticky;
 use std::future::Future;
 
 use crate::manager::NodeStatus;
+use crate::manager::msm::key::ItemKey;
 use crate::session::Timestamp;
 
 pub use held::{Ending, Held, Outcome};
@@ -94,7 +95,7 @@ pub struct Command {
     /// What to do.
     pub verb: Verb,
     /// With which key.
-    pub key: String,
+    pub key: ItemKey,
 }
 
 /// What to do with a key.

@@ -222,7 +222,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn asked(verb: Verb) -> (Asked, Vec<u8>) {
-        let (key, mut out) = ("ID-n1".to_owned(), Vec::new());
+        let (key, mut out) = ("ID-n1".into(), Vec::new());
         let asked = encode(Command { verb, key }, 0x0102_0304, &mut out);
         (asked, out)
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::Write;
 
 use super::{Broken, VALUE_MAX};
+use crate::manager::msm::key::ItemKey;
 use crate::manager::msm::protocol::{Answer, Command, Verb};
 use crate::manager::msm::{COMPRESSED, FLAGS};
 
@@ -21,9 +22,9 @@ const VALUE: &[u8] = b"VALUE ";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
     /// A `get` of this key.
-    Get(String),
+    Get(ItemKey),
     /// A `gets` of this key.
-    Gets(String),
+    Gets(ItemKey),
     /// A `set`, `add`, `replace` or `cas`.
     Store,
     /// A `touch`.
@@ -57,7 +58,7 @@ pub fn encode(command: Command, out: &mut Vec<u8>) -> Asked {
             return Asked::Delete;
         }
     };
-    out.reserve(key.len() + value.len() + 100);
+    out.reserve(key.as_bytes().len() + value.len() + 100);
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(key.as_bytes());
     put_number(out, FLAGS.into());
@@ -78,7 +79,7 @@ pub fn encode(command: Command, out: &mut Vec<u8>) -> Asked {
 }
 
 /// What most requests consist of, without the machinery of formatting.
-fn read(out: &mut Vec<u8>, name: &[u8], key: &str) {
+fn read(out: &mut Vec<u8>, name: &[u8], key: &ItemKey) {
     for part in [name, key.as_bytes(), b"\r\n"] {
         out.extend_from_slice(part);
     }
@@ -197,9 +198,10 @@ fn leading_number(rest: &mut &[u8], end: u8) -> Option<u64> {
 }
 
 /// Where the numbers begin in a line that tells of this key.
-fn after_key(key: &str, input: &[u8]) -> Option<usize> {
-    let rest = input.strip_prefix(VALUE)?.strip_prefix(key.as_bytes())?;
-    (rest.first() == Some(&b' ')).then_some(VALUE.len() + key.len() + 1)
+fn after_key(key: &ItemKey, input: &[u8]) -> Option<usize> {
+    let rest = input.strip_prefix(VALUE)?;
+    let rest = rest.strip_prefix(key.as_bytes())?;
+    (rest.first() == Some(&b' ')).then_some(VALUE.len() + key.as_bytes().len() + 1)
 }
 
 /// A number in decimal digits.
@@ -258,7 +260,7 @@ mod tests {
     #[test]
     fn commands_are_those_of_the_text_protocol() {
         let bytes = |verb, asked| {
-            let (key, mut out) = ("ID-n1".to_owned(), b"before ".to_vec());
+            let (key, mut out) = ("ID-n1".into(), b"before ".to_vec());
             assert_eq!(encode(Command { verb, key }, &mut out), asked);
             String::from_utf8(out).expect("text")
         };

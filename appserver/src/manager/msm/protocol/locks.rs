@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Answer, Command, Verb, World};
 use crate::manager::msm::LOCK_VALUE;
+use crate::manager::msm::key::ItemKey;
 use crate::manager::msm::pattern::{RequestLine, Subject};
 use crate::manager::msm::settings::LockingMode;
 
@@ -23,7 +24,7 @@ const CHANGING_MAX: usize = 50_000;
 pub(super) async fn acquire<W: World>(
     world: &W,
     node: usize,
-    key: &str,
+    key: &ItemKey,
     expiry: i64,
     timeout: u32,
 ) -> bool {
@@ -32,7 +33,7 @@ pub(super) async fn acquire<W: World>(
     loop {
         let add = Command {
             verb: Verb::Add(expiry, LOCK_VALUE.into()),
-            key: key.to_owned(),
+            key: key.clone(),
         };
         match world.call(node, add, timeout).await {
             Answer::Done => return true,

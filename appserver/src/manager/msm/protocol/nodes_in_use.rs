@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Answer, Command, Verb, World};
-use crate::manager::msm::key::{self, Kind};
+use crate::manager::msm::key::{self, ItemKey, Kind};
 use crate::manager::msm::node::Nodes;
 use crate::manager::msm::prefix::KeyPrefix;
 use crate::manager::msm::settings::{MsmSettings, SettingsError};
@@ -211,36 +211,36 @@ impl<W: World> NodesInUse<W> {
         &self.prefix
     }
 
-    pub(super) fn key(&self, kind: Kind, id: impl std::fmt::Display) -> String {
+    pub(super) fn key(&self, kind: Kind, id: impl std::fmt::Display) -> ItemKey {
         key::key(kind, &self.prefix, id)
     }
 
     /// The same for an id that is text already.
-    pub(super) fn key_of(&self, kind: Kind, id: &str) -> String {
+    pub(super) fn key_of(&self, kind: Kind, id: &str) -> ItemKey {
         key::key_of(kind, &self.prefix, id)
     }
 
-    pub(super) async fn get(&self, node: usize, key: String) -> Answer {
+    pub(super) async fn get(&self, node: usize, key: ItemKey) -> Answer {
         let verb = Verb::Get;
         let limit = self.settings.operation_timeout;
         self.world.call(node, Command { verb, key }, limit).await
     }
 
     /// Sets and waits as long as a store may take; whether it was stored.
-    pub(super) async fn set(&self, node: usize, key: String, exptime: i64, value: &[u8]) -> bool {
+    pub(super) async fn set(&self, node: usize, key: ItemKey, exptime: i64, value: &[u8]) -> bool {
         let verb = Verb::Set(exptime, value.into());
         let limit = self.settings.session_backup_timeout;
         self.world.call(node, Command { verb, key }, limit).await == Answer::Done
     }
 
     /// Adds the one-byte value; whether the node took it, which means that the record was not there.
-    pub(super) async fn probe(&self, node: usize, key: String, exptime: i64) -> bool {
+    pub(super) async fn probe(&self, node: usize, key: ItemKey, exptime: i64) -> bool {
         let verb = Verb::Add(exptime, crate::manager::msm::PROBE_VALUE.into());
         let limit = self.settings.operation_timeout;
         self.world.call(node, Command { verb, key }, limit).await == Answer::Done
     }
 
-    pub(super) async fn delete(&self, node: usize, key: String) {
+    pub(super) async fn delete(&self, node: usize, key: ItemKey) {
         let verb = Verb::Delete;
         let limit = self.settings.operation_timeout;
         self.world.call(node, Command { verb, key }, limit).await;

@@ -74,6 +74,18 @@ struct Homes {
     count: usize,
 }
 
+impl Homes {
+    /// The first of these nodes.
+    fn first(nodes: impl Iterator<Item = usize>) -> Self {
+        let mut homes = Self::default();
+        for (place, node) in homes.nodes.iter_mut().zip(nodes) {
+            *place = node;
+            homes.count += 1;
+        }
+        homes
+    }
+}
+
 impl std::ops::Deref for Homes {
     type Target = [usize];
 
@@ -81,6 +93,9 @@ impl std::ops::Deref for Homes {
         &self.nodes[..self.count]
     }
 }
+
+/// What up to two nodes are asked at the same time.
+type Asks = [Option<(usize, Vec<Command>)>; COPIES];
 
 /// The exchange with the nodes for the sessions of one context, sticky or not.
 #[derive(Debug)]
@@ -252,15 +267,7 @@ impl<W: World> Safe<W> {
         let after = self.nodes.after(primary).filter(|_| !sticky);
         let ring = std::iter::once(primary).chain(after);
         let enabled = !sticky || self.is_enabled();
-        let mut up = ring.filter(|node| enabled && self.health.is_up(*node, now));
-        let mut homes = Homes::default();
-        while homes.count < COPIES
-            && let Some(node) = up.next()
-        {
-            homes.nodes[homes.count] = node;
-            homes.count += 1;
-        }
-        homes
+        Homes::first(ring.filter(|node| enabled && self.health.is_up(*node, now)))
     }
 
     /// Whether these are the nodes that have the session when all are up.
@@ -321,12 +328,9 @@ impl<W: World> Safe<W> {
     }
 
     /// The same for up to two nodes at the same time. The request is woken once, when both have answered.
-    async fn ask_each(
-        &self,
-        mut asks: impl Iterator<Item = (usize, Vec<Command>)>,
-    ) -> [Vec<Answer>; 2] {
-        match (asks.next(), asks.next()) {
-            (Some(first), Some(second)) => {
+    async fn ask_each(&self, asks: Asks) -> [Vec<Answer>; COPIES] {
+        match asks {
+            [Some(first), Some(second)] => {
                 let nodes = [first.0, second.0];
                 let asked = self.nodes.world.both([first, second], self.limit());
                 let answers = asked.await;
@@ -335,8 +339,10 @@ impl<W: World> Safe<W> {
                 }
                 answers
             }
-            (Some((node, commands)), None) => [self.ask(node, commands).await, Vec::new()],
-            (None, _) => Default::default(),
+            [Some((node, commands)), None] | [None, Some((node, commands))] => {
+                [Box::pin(self.ask(node, commands)).await, Vec::new()]
+            }
+            [None, None] => Default::default(),
         }
     }
 

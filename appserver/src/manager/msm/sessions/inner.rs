@@ -181,10 +181,10 @@ impl<W: World + 'static> Inner<W> {
                 if let Some(base) = live.held.take_base()
                     && rebase(&live.kept, &base, &live.held)?
                 {
-                    self.overtaken(locked).await;
+                    Box::pin(self.overtaken(locked)).await;
                 }
             }
-            Err(ManagerError::Overtaken) => return Err(self.overtaken(locked).await),
+            Err(ManagerError::Overtaken) => return Err(Box::pin(self.overtaken(locked)).await),
             Err(ManagerError::Session(error)) => {
                 // Another server ended it.
                 Session::holding(live.kept.clone()).invalidate();

@@ -4,7 +4,7 @@ use super::ancestry::{are_unrelated, is_newer};
 use super::copy::{Copy, Found, are_in_doubt, has_stranger, newest};
 use super::keep::grain;
 use super::lock::Owned;
-use super::{COPIES, Safe, Trouble};
+use super::{Asks, COPIES, Homes, Safe, Trouble};
 use crate::manager::msm::key::Kind;
 use crate::manager::msm::pattern::{RequestLine, Subject};
 use crate::manager::msm::protocol::held::Held;
@@ -35,8 +35,22 @@ pub(super) struct Reading {
     pub(super) validity: Option<Validity>,
     /// Where another member moved it because its own node was down: node, record.
     moved: Option<(usize, Vec<u8>)>,
-    /// The answer to the command that stood in front.
-    front: Option<Answer>,
+    /// The answer to the command that was to get the lock.
+    lock: Option<Answer>,
+}
+
+/// What a reading says of the session.
+enum Judged {
+    /// It is there, and was used within its interval.
+    InUse(Held),
+    /// It was idle for too long.
+    Idle(Held),
+    /// There is none.
+    Absent,
+    /// It may be there, and nobody can say so now.
+    Unknown,
+    /// There are copies of which none was made from the other.
+    Torn(Reading),
 }
 
 impl<W: World> Safe<W> {
@@ -57,17 +71,59 @@ impl<W: World> Safe<W> {
         } else {
             (None, self.read(asked, primary, None).await)
         };
-        let mut found = match self.settled(asked, primary, &[], reading).await {
-            Ok(reading) => self.judge(asked, primary, reading).await,
-            Err(trouble) => Err(trouble),
+        // All else is seldom, so that the future of every other request need not have room for it.
+        let found = match self.first_sight(asked, primary, reading) {
+            Judged::InUse(held) => Ok(Some(held)),
+            judged => Box::pin(self.second_look(asked, primary, judged)).await,
         };
-        match (&mut found, lock) {
-            (Ok(Some(held)), lock) => {
+        match (found, lock) {
+            (Ok(Some(mut held)), lock) => {
                 held.seen.is_fenced = lock.is_some() || self.is_fenced_without_lock(request);
                 held.seen.lock = lock;
+                Ok(Some(held))
             }
-            (_, Some(lock)) => Box::pin(self.release(asked, &lock)).await,
-            (_, None) => {}
+            (found, lock) => Box::pin(self.not_found(asked, found, lock)).await,
+        }
+    }
+
+    /// What a reading says, if that is plain.
+    fn first_sight(&self, asked: &AskedId<'_>, primary: usize, reading: Reading) -> Judged {
+        match has_stranger(&reading.copies, &[]) {
+            true => Judged::Torn(reading),
+            false => self.judge(asked, primary, reading),
+        }
+    }
+
+    /// What becomes of a session that is not simply there.
+    async fn second_look(
+        &self,
+        asked: &AskedId<'_>,
+        primary: usize,
+        mut judged: Judged,
+    ) -> Result<Option<Held>, Trouble> {
+        if let Judged::Torn(reading) = judged {
+            let reading = self.settled(asked, primary, &[], reading).await?;
+            judged = self.judge(asked, primary, reading);
+        }
+        match judged {
+            Judged::InUse(held) => Ok(Some(held)),
+            Judged::Idle(held) => {
+                self.expire(&held, primary).await;
+                Ok(None)
+            }
+            Judged::Absent => Ok(None),
+            Judged::Unknown | Judged::Torn(_) => Err(self.unavailable()),
+        }
+    }
+
+    async fn not_found(
+        &self,
+        asked: &AskedId<'_>,
+        found: Result<Option<Held>, Trouble>,
+        lock: Option<Owned>,
+    ) -> Result<Option<Held>, Trouble> {
+        if let Some(lock) = lock {
+            self.release(asked, &lock).await;
         }
         if matches!(found, Ok(None)) {
             self.absent.add(asked.to_string(), self.now());
@@ -85,10 +141,6 @@ impl<W: World> Safe<W> {
         here: &[u8],
         mut reading: Reading,
     ) -> Result<Reading, Trouble> {
-        // Mostly so, and then the time need not be known.
-        if !has_stranger(&reading.copies, here) {
-            return Ok(reading);
-        }
         let settings = &self.nodes.settings;
         let start = self.now();
         let longest = u64::from(settings.operation_timeout) + LOOKS_MILLIS;
@@ -178,10 +230,8 @@ impl<W: World> Safe<W> {
             let Some(node) = self.homes(primary).first().copied() else {
                 return Ok((None, Reading::default()));
             };
-            let verb = Verb::Add(settings.lock_expiration.into(), token.clone());
-            let add = self.command(verb, Kind::Lock, asked);
-            let reading = self.read(asked, primary, Some(add)).await;
-            match reading.front {
+            let reading = self.read(asked, primary, Some(&token)).await;
+            match reading.lock {
                 Some(Answer::Done) => {
                     let lock = Owned::new(node, token);
                     return Ok((Some(lock), reading));
@@ -223,22 +273,21 @@ impl<W: World> Safe<W> {
     }
 
     /// Reads the copies on both nodes at the same time, and where one does not answer or none has the session, those on others.
-    /// `front` goes to the first node, before all else.
+    /// With a token, the first node is asked for the lock before all else.
     pub(super) async fn read(
         &self,
         asked: &AskedId<'_>,
         primary: usize,
-        front: Option<Command>,
+        token: Option<&[u8]>,
     ) -> Reading {
         let homes = self.homes(primary);
-        let mut reading = self.read_from(asked, primary, &homes, front).await;
-        let unknown = |copy: &Copy| copy.is(&Found::Unknown);
-        let nothing = |copy: &Copy| copy.is(&Found::Missing) || copy.is(&Found::Unknown);
-        if reading.copies.iter().all(nothing) || reading.copies.iter().any(unknown) {
+        let answers = self.ask_each(self.gets(asked, primary, homes, token));
+        let reading = Self::reading(primary, homes, token.is_some(), answers.await);
+        match reading {
+            Ok(enough) => enough,
             // Seldom, so that the future of every other request need not have room for it.
-            reading = Box::pin(self.read_more(asked, primary, &homes, reading)).await;
+            Err(reading) => Box::pin(self.read_more(asked, primary, homes, reading)).await,
         }
-        reading
     }
 
     /// What nodes have of it that are not asked every time.
@@ -246,7 +295,7 @@ impl<W: World> Safe<W> {
         &self,
         asked: &AskedId<'_>,
         primary: usize,
-        homes: &[usize],
+        homes: Homes,
         mut reading: Reading,
     ) -> Reading {
         // Two more, so that an id that somebody invented costs no more with a hundred nodes.
@@ -254,8 +303,9 @@ impl<W: World> Safe<W> {
         let ring = std::iter::once(primary).chain(self.nodes.after(primary));
         let others = ring.filter(|node| !homes.contains(node) && !self.nodes.settings.sticky);
         let others = others.filter(|node| self.health.is_up(*node, now));
-        let others: Vec<usize> = others.take(COPIES).collect();
-        let more = self.read_from(asked, primary, &others, None).await;
+        let others = Homes::first(others);
+        let answers = self.ask_each(self.gets(asked, primary, others, None));
+        let (Ok(more) | Err(more)) = Self::reading(primary, others, false, answers.await);
         reading.copies.extend(more.copies);
         reading.validity = later(reading.validity, more.validity);
         reading.moved = reading.moved.or(more.moved);
@@ -282,16 +332,21 @@ impl<W: World> Safe<W> {
         self.command(Verb::Gets, Kind::Session, moved)
     }
 
-    async fn read_from(
+    /// The commands that read what these nodes have.
+    fn gets(
         &self,
         asked: &AskedId<'_>,
         primary: usize,
-        nodes: &[usize],
-        front: Option<Command>,
-    ) -> Reading {
+        nodes: Homes,
+        token: Option<&[u8]>,
+    ) -> Asks {
+        let sticky = self.nodes.settings.sticky;
         let primary_is_asked = nodes.contains(&primary);
-        let mut front = front.into_iter();
-        let has_front = front.len() > 0;
+        let lock = |token: &[u8]| {
+            let expiry = self.nodes.settings.lock_expiration.into();
+            self.command(Verb::Add(expiry, token.into()), Kind::Lock, asked)
+        };
+        let mut lock = token.map(lock).into_iter();
         // Once for all keys.
         let ours = self.nodes.ours(asked, primary).map(|id| id.text());
         let other;
@@ -302,28 +357,37 @@ impl<W: World> Safe<W> {
                 &other
             }
         };
-        let asks = nodes.iter().map(|node| {
+        let mut asks = nodes.iter().map(|node| {
             let (kind, validity) = Self::kinds(*node, primary);
-            let mut commands = Vec::with_capacity(2 + usize::from(has_front));
-            commands.extend(front.next());
+            let mut commands = Vec::with_capacity(2 + lock.len());
+            commands.extend(lock.next());
             commands.push(self.command_of(Verb::Gets, kind, id));
-            if !self.nodes.settings.sticky {
+            if !sticky {
                 commands.push(self.command_of(Verb::Get, validity, id));
             }
-            if !primary_is_asked && !self.nodes.settings.sticky {
+            if !primary_is_asked && !sticky {
                 commands.push(self.moved(asked, *node));
             }
             (*node, commands)
         });
-        let answers = self.ask_each(asks).await;
+        [asks.next(), asks.next()]
+    }
+
+    /// What the answers to these commands say; an error if other nodes have to be asked too.
+    fn reading(
+        primary: usize,
+        nodes: Homes,
+        has_lock: bool,
+        answers: [Vec<Answer>; COPIES],
+    ) -> Result<Reading, Reading> {
         let mut reading = Reading {
             copies: Vec::with_capacity(nodes.len()),
             ..Reading::default()
         };
         for (place, (node, answers)) in nodes.iter().copied().zip(answers).enumerate() {
             let mut answers = answers.into_iter();
-            if has_front && place == 0 {
-                reading.front = answers.next();
+            if has_lock && place == 0 {
+                reading.lock = answers.next();
             }
             let (kind, _) = Self::kinds(node, primary);
             let known = reading.copies.last().and_then(Copy::record);
@@ -336,16 +400,14 @@ impl<W: World> Safe<W> {
                 reading.moved = Some((node, bytes));
             }
         }
-        reading
+        match reading.is_enough() {
+            true => Ok(reading),
+            false => Err(reading),
+        }
     }
 
-    /// The session that was read, if there is one and it was not idle too long.
-    async fn judge(
-        &self,
-        asked: &AskedId<'_>,
-        primary: usize,
-        reading: Reading,
-    ) -> Result<Option<Held>, Trouble> {
+    /// What a reading says of the session.
+    fn judge(&self, asked: &AskedId<'_>, primary: usize, reading: Reading) -> Judged {
         let Reading {
             copies,
             validity,
@@ -358,7 +420,7 @@ impl<W: World> Safe<W> {
             if let Some(id) = confirmed(asked) {
                 self.spread_end(id, &copies);
             }
-            return Ok(None);
+            return Judged::Absent;
         }
         let best = newest(&copies);
         if let Some((node, record)) = moved
@@ -366,18 +428,19 @@ impl<W: World> Safe<W> {
         {
             let id = confirmed(asked).map(|id| self.nodes.moved(&id, node));
             let held = id.and_then(|id| Held::found(id, record).ok());
-            return Ok(held.filter(|held| held.validity.is_valid(self.now())));
+            let held = held.filter(|held| held.validity.is_valid(self.now()));
+            return held.map_or(Judged::Absent, Judged::InUse);
         }
         let Some(record) = best else {
             // A node that is known to be down does not make every other answer worthless.
             return match is(Found::Unknown) || copies.is_empty() {
-                true => Err(self.unavailable()),
-                false => Ok(None),
+                true => Judged::Unknown,
+                false => Judged::Absent,
             };
         };
         let held = confirmed(asked).and_then(|id| Held::known(id, record.to_vec()));
         let Some(mut held) = held else {
-            return Ok(None);
+            return Judged::Absent;
         };
         if let Some(found) = validity.filter(|v| v.this_accessed > held.validity.this_accessed) {
             held.validity = Validity {
@@ -388,12 +451,20 @@ impl<W: World> Safe<W> {
         let grain = grain(held.validity.interval);
         let now = Timestamp(self.now().0.saturating_sub(grain));
         if !self.nodes.settings.sticky && !held.validity.is_valid(now) {
-            Box::pin(self.expire(&held, primary)).await;
-            return Ok(None);
+            return Judged::Idle(held);
         }
         held.seen.accessed = held.validity.this_accessed;
         held.seen.copies = copies;
-        Ok(Some(held))
+        Judged::InUse(held)
+    }
+}
+
+impl Reading {
+    /// Whether no other node need be asked: one has the session, and none is unheard.
+    fn is_enough(&self) -> bool {
+        let unknown = |copy: &Copy| copy.is(&Found::Unknown);
+        let nothing = |copy: &Copy| copy.is(&Found::Missing) || unknown(copy);
+        !self.copies.iter().all(nothing) && !self.copies.iter().any(unknown)
     }
 }
 

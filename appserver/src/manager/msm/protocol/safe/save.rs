@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use super::ancestry::Ancestors;
 use super::copy::{Copy, Found, version};
 use super::merge::Ours;
-use super::{COPIES, Change, Safe, Trouble, join};
+use super::{Asks, COPIES, Change, Safe, Trouble, join};
 use crate::manager::msm::expiry;
 use crate::manager::msm::pattern::RequestLine;
 use crate::manager::msm::protocol::held::{Held, Outcome};
@@ -268,7 +268,7 @@ impl<W: World> Safe<W> {
         let copies = held.seen.copies.iter();
         let copies = copies.filter(|copy| homes.contains(&copy.node));
         let mut results = Vec::with_capacity(COPIES);
-        let mut asks: [Option<(usize, Vec<Command>)>; COPIES] = Default::default();
+        let mut asks = Asks::default();
         let mut count = 0;
         for copy in copies {
             match self.writes(held, primary, copy, record) {
@@ -283,7 +283,7 @@ impl<W: World> Safe<W> {
             let nodes = asks
                 .each_ref()
                 .map(|ask| ask.as_ref().map(|(node, _)| *node));
-            let answers = self.ask_each(asks.into_iter().flatten()).await;
+            let answers = self.ask_each(asks).await;
             let asked = nodes.into_iter().flatten().zip(&answers);
             results.extend(asked.map(|(node, answers)| (node, Written::of(answers))));
             return results;
