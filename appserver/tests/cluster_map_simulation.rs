@@ -13,7 +13,7 @@ use appserver::manager::cluster::message::{
     Action, Delta, MapKind, MapMessage, MapState, RpcBody, RpcMessage, Said, Whole, map_name,
 };
 use appserver::manager::cluster::peers::Peer;
-use appserver::session::{AskedId, Key, Suffix, Timestamp, Value};
+use appserver::session::{AskedId, Key, Timestamp, Value};
 use appserver::tribes::member::{Member, MemberId, NATIVE};
 
 const SCHEDULES: u64 = 10_000;
@@ -395,18 +395,7 @@ impl World {
             }
         }
         if is_native {
-            let config = CoreConfig {
-                context: "/jsp".into(),
-                spread: Spread::Backup,
-                suffix: Suffix::NONE,
-                binds_route: true,
-                max_inactive: 1800,
-                max_active: 0,
-                expire_sessions_on_shutdown: false,
-                notify_listeners_on_replication: true,
-                record_all_actions: false,
-                state_transfer_timeout: Some(60_000),
-            };
+            let config = CoreConfig::new("/jsp", Spread::Backup);
             let keys =
                 std::sync::atomic::AtomicU64::new(u64::from(self.born) << 32 | self.random >> 40);
             let new_key = move || {

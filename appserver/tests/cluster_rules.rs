@@ -5,7 +5,7 @@ use appserver::manager::Source;
 use appserver::manager::cluster::core::{Core, CoreConfig, NewKey, Outbox, Spread};
 use appserver::manager::cluster::message::{Action, Delta, Event, SessionMessage, WholeReader};
 use appserver::manager::cluster::peers::Peer;
-use appserver::session::{AskedId, Foreign, Session, Suffix, Timestamp, Value};
+use appserver::session::{AskedId, Foreign, Session, Timestamp, Value};
 
 const START: u64 = 1_795_000_000_000;
 
@@ -14,18 +14,7 @@ fn at(millis: u64) -> Timestamp {
 }
 
 fn config() -> CoreConfig {
-    CoreConfig {
-        context: "/jsp".into(),
-        spread: Spread::All,
-        suffix: Suffix::NONE,
-        binds_route: true,
-        max_inactive: 1800,
-        max_active: 0,
-        expire_sessions_on_shutdown: false,
-        notify_listeners_on_replication: true,
-        record_all_actions: false,
-        state_transfer_timeout: Some(60_000),
-    }
+    CoreConfig::new("/jsp", Spread::All)
 }
 
 /// Members whose messages arrive when the test lets them.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Barrier};
 
 use appserver::manager::cluster::core::{Core, CoreConfig, NewKey, Outbox, Spread, Stream};
 use appserver::manager::cluster::peers::{Peer, UniqueId};
-use appserver::session::{AskedId, Key, Session, Suffix, Timestamp};
+use appserver::session::{AskedId, Key, Session, Timestamp};
 use fastrand::Rng;
 
 const SCHEDULES: u64 = 10_000;
@@ -23,18 +23,7 @@ const LOST_AFTER: u64 = 400;
 const TICK: u64 = 700;
 
 fn config(spread: Spread) -> CoreConfig {
-    CoreConfig {
-        context: "/jsp".into(),
-        spread,
-        suffix: Suffix::NONE,
-        binds_route: true,
-        max_inactive: 1800,
-        max_active: 0,
-        expire_sessions_on_shutdown: false,
-        notify_listeners_on_replication: true,
-        record_all_actions: false,
-        state_transfer_timeout: Some(60_000),
-    }
+    CoreConfig::new("/jsp", spread)
 }
 
 struct Node {
