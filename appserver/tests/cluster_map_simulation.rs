@@ -17,7 +17,7 @@ use appserver::session::{AskedId, Key, Timestamp, Value};
 use appserver::tribes::member::{Member, MemberId, NATIVE};
 
 const SCHEDULES: u64 = 10_000;
-const STEPS: usize = 24;
+const STEPS: usize = 20;
 
 type Id = [u8; 16];
 

@@ -766,7 +766,7 @@ fn two_members_keep_each_session_when_the_network_is_whole_again() {
 fn a_crash_loses_nothing_that_the_backup_acknowledged() {
     seeds::play("CLUSTER_SEED", SCHEDULES, |seed| {
         let mut world = World::new(seed, true, Spread::Backup);
-        let crashes = if seed % 10 == 0 { 3 } else { 1 };
+        let crashes = if seed % 20 == 0 { 3 } else { 1 };
         for crash in 0..crashes {
             world.live(false);
             world.heal();
