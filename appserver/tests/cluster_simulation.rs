@@ -42,7 +42,7 @@ struct Promise {
     waits: usize,
     /// Members, and which of their lives, that have it.
     holders: Vec<UniqueId>,
-    /// Some did not answer.
+    /// Some did not answer, or that they lack something.
     failed: bool,
     /// It may be lost: its only holder crashed before another one had answered.
     forgiven: bool,
@@ -394,10 +394,16 @@ impl World {
                 let life = self.nodes[to].id;
                 self.send(to, out, None);
                 if let Some(promise) = promise {
+                    self.promises[promise].waits -= 1;
                     if has_it {
                         self.promises[promise].holders.push(life);
+                    } else {
+                        // It is answered with failure.
+                        self.promises[promise].failed = true;
+                        if let Some(from) = self.place(&from) {
+                            self.nodes[from].core.failed(&life, now);
+                        }
                     }
-                    self.promises[promise].waits -= 1;
                 }
                 if stream && let Some(from) = self.place(&from) {
                     self.pull(from, to);
