@@ -506,6 +506,42 @@ mod backup {
         }
     }
 
+    /// Its last claim arrives when the others have already looked for what it left behind.
+    #[test]
+    fn a_late_word_of_a_member_that_died_leaves_no_session_with_one_copy() {
+        let pair = three();
+        let session = pair.session(0, at(0));
+        let third = (1..3)
+            .find(|member| pair.cores[*member].sessions().is_empty())
+            .expect("one has none");
+        let (asked, mut out) = (session.id().to_string(), Outbox::default());
+        let need = pair.cores[third].need(session.id().key, at(1));
+        out.one.push((pair.ids[0], need));
+        pair.deliver(third, out, at(1));
+        drop(session);
+        let asked = AskedId::parse(asked.as_bytes()).expect("an id");
+        let mut late = Outbox::default();
+        assert!(pair.cores[third].find(&asked, at(2), &mut late).is_some());
+        let left = [0, 3 - third];
+        let tick = |now| {
+            for member in left {
+                let mut out = Outbox::default();
+                pair.cores[member].tick(now, &mut out);
+                pair.deliver(member, out, now);
+            }
+        };
+        for member in left {
+            pair.cores[member].member_removed(&pair.ids[third], at(3), &mut Outbox::default());
+        }
+        tick(at(4));
+        pair.deliver(third, late, at(5));
+        tick(at(6));
+        assert_eq!(
+            left.map(|member| pair.cores[member].sessions().len()),
+            [1, 1]
+        );
+    }
+
     #[test]
     fn a_log_out_ends_both_copies_and_a_new_id_moves_them() {
         let pair = three();
