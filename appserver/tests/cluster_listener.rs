@@ -7,7 +7,7 @@ use appserver::manager::cluster::core::{
 };
 use appserver::manager::cluster::message::{Action, Delta, Event, SessionMessage};
 use appserver::manager::cluster::peers::Peer;
-use appserver::session::{SessionId, Suffix, Timestamp, Value};
+use appserver::session::{SessionId, Timestamp, Value};
 
 const NOW: Timestamp = Timestamp(1_795_000_000_000);
 const IDS: [[u8; 16]; 2] = [[1; 16], [2; 16]];
@@ -33,16 +33,9 @@ impl AttributeListener for Ear {
 /// One of the two members, with a listener.
 fn member(number: usize, is_native: bool, notify: bool) -> (Core, Arc<Ear>) {
     let config = CoreConfig {
-        context: "/jsp".into(),
-        spread: Spread::All,
-        suffix: Suffix::NONE,
         binds_route: false,
-        max_inactive: 1800,
-        max_active: 0,
-        expire_sessions_on_shutdown: false,
         notify_listeners_on_replication: notify,
-        record_all_actions: false,
-        state_transfer_timeout: Some(60_000),
+        ..CoreConfig::new("/jsp", Spread::All)
     };
     let core = Core::new(config, IDS[number], NewKey::default());
     core.member_added(Peer::new(IDS[1 - number], is_native, 0), NOW);

@@ -11,7 +11,7 @@ use appserver::manager::cluster::message::{MapKind, MapMessage, Said, map_name};
 use appserver::manager::cluster::peers::{Peer, UniqueId};
 use appserver::manager::{ManagerError, RequestLine};
 use appserver::session::cookie::CookieConfig;
-use appserver::session::{AskedId, Suffix, Timestamp};
+use appserver::session::{AskedId, Timestamp};
 use appserver::tribes::channel::ChannelStatus;
 use appserver::tribes::member::{Member, MemberId, NATIVE};
 use appserver::tribes::options::SendOptions;
@@ -77,16 +77,8 @@ impl Group for Mute {
 
 fn config(spread: Spread) -> CoreConfig {
     CoreConfig {
-        context: "/jsp".into(),
-        spread,
-        suffix: Suffix::NONE,
         binds_route: false,
-        max_inactive: 1800,
-        max_active: 0,
-        expire_sessions_on_shutdown: false,
-        notify_listeners_on_replication: true,
-        record_all_actions: false,
-        state_transfer_timeout: Some(60_000),
+        ..CoreConfig::new("/jsp", spread)
     }
 }
 

@@ -24,18 +24,7 @@ fn at(millis: u64) -> Timestamp {
 }
 
 fn config() -> CoreConfig {
-    CoreConfig {
-        context: "/jsp".into(),
-        spread: Spread::Backup,
-        suffix: Suffix::NONE,
-        binds_route: true,
-        max_inactive: 1800,
-        max_active: 0,
-        expire_sessions_on_shutdown: false,
-        notify_listeners_on_replication: true,
-        record_all_actions: false,
-        state_transfer_timeout: Some(60_000),
-    }
+    CoreConfig::new("/jsp", Spread::Backup)
 }
 
 fn member(id: [u8; 16]) -> Member {

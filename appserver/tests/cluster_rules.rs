@@ -5,7 +5,7 @@ use appserver::manager::Source;
 use appserver::manager::cluster::core::{Core, CoreConfig, NewKey, Outbox, Spread};
 use appserver::manager::cluster::message::{Action, Delta, Event, SessionMessage, WholeReader};
 use appserver::manager::cluster::peers::Peer;
-use appserver::session::{AskedId, Foreign, Session, Suffix, Timestamp, Value};
+use appserver::session::{AskedId, Foreign, Session, Timestamp, Value};
 
 const START: u64 = 1_795_000_000_000;
 
@@ -14,18 +14,7 @@ fn at(millis: u64) -> Timestamp {
 }
 
 fn config() -> CoreConfig {
-    CoreConfig {
-        context: "/jsp".into(),
-        spread: Spread::All,
-        suffix: Suffix::NONE,
-        binds_route: true,
-        max_inactive: 1800,
-        max_active: 0,
-        expire_sessions_on_shutdown: false,
-        notify_listeners_on_replication: true,
-        record_all_actions: false,
-        state_transfer_timeout: Some(60_000),
-    }
+    CoreConfig::new("/jsp", Spread::All)
 }
 
 /// Members whose messages arrive when the test lets them.
@@ -515,6 +504,42 @@ mod backup {
         for member in 1..3 {
             assert_eq!(pair.cores[member].sessions().len(), sessions.len());
         }
+    }
+
+    /// Its last claim arrives when the others have already looked for what it left behind.
+    #[test]
+    fn a_late_word_of_a_member_that_died_leaves_no_session_with_one_copy() {
+        let pair = three();
+        let session = pair.session(0, at(0));
+        let third = (1..3)
+            .find(|member| pair.cores[*member].sessions().is_empty())
+            .expect("one has none");
+        let (asked, mut out) = (session.id().to_string(), Outbox::default());
+        let need = pair.cores[third].need(session.id().key, at(1));
+        out.one.push((pair.ids[0], need));
+        pair.deliver(third, out, at(1));
+        drop(session);
+        let asked = AskedId::parse(asked.as_bytes()).expect("an id");
+        let mut late = Outbox::default();
+        assert!(pair.cores[third].find(&asked, at(2), &mut late).is_some());
+        let left = [0, 3 - third];
+        let tick = |now| {
+            for member in left {
+                let mut out = Outbox::default();
+                pair.cores[member].tick(now, &mut out);
+                pair.deliver(member, out, now);
+            }
+        };
+        for member in left {
+            pair.cores[member].member_removed(&pair.ids[third], at(3), &mut Outbox::default());
+        }
+        tick(at(4));
+        pair.deliver(third, late, at(5));
+        tick(at(6));
+        assert_eq!(
+            left.map(|member| pair.cores[member].sessions().len()),
+            [1, 1]
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use appserver::manager::cluster::core::{Core, CoreConfig, NewKey, Outbox, Spread};
 use appserver::manager::cluster::peers::Peer;
-use appserver::session::{AskedId, Session, Suffix, Timestamp};
+use appserver::session::{AskedId, Session, Timestamp};
 
 const START: u64 = 1_795_000_000_000;
 /// A place or a change of one small attribute, with the message around it.
@@ -22,18 +22,7 @@ struct Group {
 
 impl Group {
     fn of(count: usize, spread: Spread) -> Self {
-        let config = CoreConfig {
-            context: "/jsp".into(),
-            spread,
-            suffix: Suffix::NONE,
-            binds_route: true,
-            max_inactive: 1800,
-            max_active: 0,
-            expire_sessions_on_shutdown: false,
-            notify_listeners_on_replication: true,
-            record_all_actions: false,
-            state_transfer_timeout: Some(60_000),
-        };
+        let config = CoreConfig::new("/jsp", spread);
         let ids: Vec<[u8; 16]> = (1..=8).map(|n| [n; 16]).take(count).collect();
         let make = |id: &[u8; 16]| Core::new(config.clone(), *id, NewKey::default());
         let group = Self {

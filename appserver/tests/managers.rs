@@ -30,16 +30,10 @@ mod standard {
 fn cluster(limits: Limits, spread: Spread) -> ClusterManager<Alone> {
     let config = ClusterConfig {
         core: CoreConfig {
-            context: "/jsp".into(),
-            spread,
             suffix: Suffix::new(None, Some("WEB1")).expect("a valid route"),
-            binds_route: true,
             max_inactive: limits.max_inactive,
             max_active: limits.max_active,
-            expire_sessions_on_shutdown: false,
-            notify_listeners_on_replication: true,
-            record_all_actions: false,
-            state_transfer_timeout: Some(60_000),
+            ..CoreConfig::new("/jsp", spread)
         },
         send_options: SendOptions::from_bits(6),
         limit: Duration::from_secs(3),

@@ -61,7 +61,7 @@ impl App {
 pub struct Apps {
     /// TomcatA.
     pub a: App,
-    /// TomcatB, and whoever joins later.
+    /// TomcatB, and the third server where one joins.
     pub b: App,
 }
 

@@ -139,17 +139,10 @@ pub trait Scenario {
         self.about()
     }
 
-    /// Why it has no sense with these application servers although they have its mode; `None`: it has.
-    fn refusal(&self, _apps: Apps) -> Option<&'static str> {
-        None
-    }
-
     /// Whether it is played with these application servers unless somebody names it.
     fn is_for(&self, apps: Apps) -> bool {
         let mode = self.about().mode;
-        apps.can_be_in(mode).is_ok()
-            && (mode.is_built() || !apps.has_ours())
-            && self.refusal(apps).is_none()
+        apps.can_be_in(mode).is_ok() && (mode.is_built() || !apps.has_ours())
     }
 
     /// Changes the topology of its stage before anything starts: a behaviour to compare with, taps, other settings.

@@ -1,5 +1,6 @@
 //! A running topology: its nodes start, die, come back; nothing of it outlives the stage.
 
+pub mod figures;
 pub mod folder;
 pub mod holder;
 pub mod members;
@@ -200,11 +201,11 @@ impl Stage {
         node.ok_or_else(|| Failure::Failed(format!("there is no node {name} on this stage")))
     }
 
-    /// Starts one more application server and lets the proxy read its file again. Says the new node's name.
-    pub async fn add_appserver(&mut self) -> Result<String, Failure> {
+    /// Starts one more application server of this kind and lets the proxy read its file again. Says the new node's name.
+    pub async fn add_appserver(&mut self, kind: Kind) -> Result<String, Failure> {
         let name = self
             .topology
-            .add_appserver()
+            .add_appserver(kind)
             .map_err(|e| Failure::environment("cannot find a free port on 127.0.0.1", e))?;
         self.open_taps().await?;
         self.write_files()?;

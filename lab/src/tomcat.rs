@@ -4,7 +4,7 @@
 //!   RUN/TomcatB/          CATALINA_BASE of this node; the programs stay in CATALINA_HOME
 //!     conf/               server.xml with the connector, the route and, in the mode `cluster`, the article's <Cluster>
 //!     webapp/             the article's page and the JSON contract as JSPs; /jsp and /test
-//!     root/               what stands under /
+//!     root/               what stands under /; status.jsp counts sessions, bytes sent and memory
 //!     work/               what the JSPs were compiled to: a restart is quicker than the first start
 //! ```
 
@@ -30,8 +30,11 @@ pub const STOPPED: i32 = 143;
 /// A page that makes no session.
 pub const READY_PATH: &str = "/jsp/api/get?name=ready";
 
+/// The page that counts sessions, bytes sent and memory.
+pub const STATUS_PATH: &str = "/status.jsp";
+
 /// Each file of an instance, before the node's own words are put in.
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
     (
         "conf/server.xml",
         include_str!("../templates/tomcat/conf/server.xml"),
@@ -55,6 +58,10 @@ const FILES: [(&str, &str); 11] = [
     (
         "root/index.html",
         include_str!("../templates/tomcat/root/index.html"),
+    ),
+    (
+        "root/status.jsp",
+        include_str!("../templates/tomcat/root/status.jsp"),
     ),
     (
         "webapp/index.jsp",

@@ -261,14 +261,10 @@ impl Topology {
     }
 
     /// One more application server on free ports; says its name. The proxy learns of it when it reads its file again.
-    pub fn add_appserver(&mut self) -> io::Result<String> {
+    pub fn add_appserver(&mut self, kind: Kind) -> io::Result<String> {
         let count = self.appservers().count();
         let letter = LETTERS.chars().nth(count);
         let name = letter.map_or(format!("Tomcat{count}"), |letter| format!("Tomcat{letter}"));
-        let kind = self
-            .appservers()
-            .last()
-            .map_or(Kind::Appserver, |node| node.kind);
         let node = Node::new(name.clone(), kind, free_places(1)?[0]);
         let behind_the_last = self
             .nodes

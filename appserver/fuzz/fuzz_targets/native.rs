@@ -5,7 +5,7 @@
 use appserver::manager::cluster::core::{Core, CoreConfig, NewKey, Outbox, Spread};
 use appserver::manager::cluster::native::{MAGIC, Reader, Writer};
 use appserver::manager::cluster::peers::Peer;
-use appserver::session::{Suffix, Timestamp};
+use appserver::session::Timestamp;
 use libfuzzer_sys::fuzz_target;
 
 const NOW: Timestamp = Timestamp(1_795_000_000_000);
@@ -28,18 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(format!("{read:?}"), format!("{item:?}"));
         }
     }
-    let config = CoreConfig {
-        context: "/jsp".into(),
-        spread: Spread::All,
-        suffix: Suffix::NONE,
-        binds_route: true,
-        max_inactive: 1800,
-        max_active: 0,
-        expire_sessions_on_shutdown: false,
-        notify_listeners_on_replication: true,
-        record_all_actions: false,
-        state_transfer_timeout: Some(60_000),
-    };
+    let config = CoreConfig::new("/jsp", Spread::All);
     let core = Core::new(config, [1; 16], NewKey::default());
     core.member_added(Peer::new([2; 16], true, 0), NOW);
     for _ in 0..2 {

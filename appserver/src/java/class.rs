@@ -17,11 +17,11 @@ pub(super) const BLOCK_DATA: u8 = 8;
 pub(super) const ENUM: u8 = 16;
 
 /// A class description in a [`Heap`](super::Heap).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassRef(pub(super) u32);
 
 /// What a stream says of a class.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClassDesc {
     /// Its name, such as `java.lang.Integer` or, for arrays, `[Ljava.lang.String;`.
     pub name: JavaText,
@@ -36,7 +36,7 @@ pub struct ClassDesc {
 }
 
 /// A field of a class.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Field {
     /// Letter of the type: one of `BCDFIJSZ`, `L` or `[`.
     pub kind: u8,

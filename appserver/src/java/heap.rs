@@ -1,7 +1,7 @@
 //! The objects of a stream: a graph in which objects refer to each other by number, so that shared objects cost nothing twice,
 //! circles are harmless, and nothing that is walked or freed depends on how deep a stranger nested it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::class::{ClassDesc, ClassRef, EXTERNALIZABLE, Known};
@@ -20,7 +20,8 @@ pub struct Heap {
     nodes: Vec<Node>,
     /// Classes that are not known; their numbers come after those of the known ones.
     others: Vec<Class>,
-    numbers: HashMap<Arc<ClassDesc>, ClassRef>,
+    /// There are few of them, and to hash one takes longer than to find it.
+    numbers: BTreeMap<Arc<ClassDesc>, ClassRef>,
     pub(super) boxes: BTreeMap<(Known, i64), Ref>,
 }
 

@@ -1,10 +1,9 @@
-//! Which scenarios are played: those that words name, and that have a sense with these servers.
+//! Which scenarios are played: those that words name, and that can be played with these servers.
 
 use program::Failure;
 use program::settings::nearest;
 
 use crate::app::Apps;
-use crate::cli::note;
 use crate::client::Site;
 use crate::mode::Mode;
 use crate::scenario::{self, About, Scenario};
@@ -40,7 +39,7 @@ pub(super) fn choose(
 }
 
 /// Those of the scenarios that are played with these application servers; where none is left, why. Whoever names one sees
-/// what becomes of it, as long as that is possible at all; what has no sense with them is told and left out.
+/// what becomes of it, as long as that is possible at all.
 pub(super) fn playable(
     chosen: Vec<Box<dyn Scenario>>,
     words: &[&String],
@@ -53,13 +52,6 @@ pub(super) fn playable(
         let about = scenario.about();
         if let Err(why) = apps.can_be_in(about.mode) {
             others.push(why);
-        } else if let Some(why) = scenario.refusal(apps) {
-            let why = format!(
-                "`{}` cannot be played with the real Tomcat: {why}",
-                about.name
-            );
-            note(&format!("lab: left out: {why}\n"));
-            others.push(Failure::Usage(why));
         } else if scenario.is_for(apps) || named(&about) {
             playable.push(scenario);
         } else {

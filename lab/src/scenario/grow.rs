@@ -82,7 +82,8 @@ impl Scenario for AddNode {
             let mut crowd = Crowd::of_strangers(play, BROWSERS);
             crowd.shop().await;
             play.recorder().mark(GROWN);
-            let server = play.stage()?.add_appserver().await?;
+            let kind = play.kind_of("TomcatB")?;
+            let server = play.stage()?.add_appserver(kind).await?;
             play.recorder().node(&server, Change::Up);
             wait_for_visitors(play, &server).await?;
             crowd.come_back().await;

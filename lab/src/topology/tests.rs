@@ -29,7 +29,8 @@ fn every_node_accepts_its_file() {
         let stores = Some(Store::Sessiond);
         let mut topology =
             Topology::on_free_ports(mode, stores, Apps::default()).expect("free ports");
-        assert_eq!(topology.add_appserver().expect("a free port"), "TomcatC");
+        let third = topology.add_appserver(Kind::Appserver);
+        assert_eq!(third.expect("a free port"), "TomcatC");
         for node in &topology.nodes {
             let file = topology.file(node).expect("ours have files");
             let accepted = match node.kind {
@@ -62,7 +63,8 @@ fn the_servers_of_a_mode_with_stores_know_them() {
 fn a_new_server_stands_before_the_proxy_with_its_own_route() {
     let mut topology =
         Topology::on_free_ports(Mode::IpHash, None, Apps::default()).expect("free ports");
-    topology.add_appserver().expect("a free port");
+    let third = topology.add_appserver(Kind::Appserver);
+    third.expect("a free port");
     let names: Vec<&str> = topology
         .nodes
         .iter()

@@ -69,6 +69,24 @@ pub struct CoreConfig {
     pub state_transfer_timeout: Option<u64>,
 }
 
+impl CoreConfig {
+    /// An application with what Tomcat has where nothing is said.
+    pub fn new(context: &str, spread: Spread) -> Self {
+        Self {
+            context: context.to_owned(),
+            spread,
+            suffix: Suffix::NONE,
+            binds_route: true,
+            max_inactive: 1800,
+            max_active: 0,
+            expire_sessions_on_shutdown: false,
+            notify_listeners_on_replication: true,
+            record_all_actions: false,
+            state_transfer_timeout: Some(60_000),
+        }
+    }
+}
+
 /// Which members keep a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spread {

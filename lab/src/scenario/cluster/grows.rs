@@ -5,11 +5,11 @@ use std::time::Instant;
 use program::Failure;
 
 use super::Play;
-use crate::app::Apps;
 use crate::history::{Ask, Change, History, Outcome};
 use crate::mode::Mode;
 use crate::scenario::{About, Finding, Playing, Scenario, Verdict};
-use crate::wait;
+use crate::stage::figures::Figures;
+use crate::topology::Kind;
 
 /// How many servers, at first and at last.
 const SERVERS: [usize; 4] = [2, 4, 6, 8];
@@ -33,56 +33,10 @@ pub struct Grows {
     pub mode: Mode,
 }
 
-/// What all servers have together.
-#[derive(Debug, Clone, Copy, Default)]
-struct Together {
-    /// Sessions, each as often as there are servers that keep it.
-    copies: f64,
-    /// Resident bytes.
-    memory: f64,
-    /// Bytes that members were sent.
-    sent: f64,
-}
-
 /// Asks every server.
-async fn measure(play: &mut Play) -> Result<Together, Failure> {
-    let mut all = Together::default();
-    for node in play.stage()?.topology().appservers() {
-        let status = wait::json(node.place.admin, "/status")
-            .await
-            .map_err(Failure::Failed)?;
-        all.copies += sum(&status, "active");
-        all.memory += status["resident_bytes"].as_f64().unwrap_or_default();
-        all.sent += sent(&status);
-    }
-    Ok(all)
-}
-
-/// Bytes that the server's channel sent. Each context tells of the channel, which they share.
-fn sent(status: &serde_json::Value) -> f64 {
-    match status {
-        serde_json::Value::Object(fields) => match fields.get("channel") {
-            Some(channel) => sum(channel, "sent_bytes"),
-            None => fields.values().map(sent).fold(0.0, f64::max),
-        },
-        serde_json::Value::Array(items) => items.iter().map(sent).fold(0.0, f64::max),
-        _ => 0.0,
-    }
-}
-
-/// The sum of this field wherever it stands.
-fn sum(status: &serde_json::Value, name: &str) -> f64 {
-    match status {
-        serde_json::Value::Object(fields) => {
-            let own = fields
-                .get(name)
-                .and_then(serde_json::Value::as_f64)
-                .unwrap_or_default();
-            own + fields.values().map(|value| sum(value, name)).sum::<f64>()
-        }
-        serde_json::Value::Array(items) => items.iter().map(|item| sum(item, name)).sum(),
-        _ => 0.0,
-    }
+async fn measure(play: &mut Play) -> Result<Figures, Failure> {
+    let figures = play.stage()?.figures().await;
+    figures.map_err(Failure::Failed)
 }
 
 impl Scenario for Grows {
@@ -109,13 +63,6 @@ impl Scenario for Grows {
         }
     }
 
-    fn refusal(&self, apps: Apps) -> Option<&'static str> {
-        // Eight Java machines would say more of Java than of sessions.
-        apps.has_tomcat().then_some(
-            "it counts copies and bytes in the status of each of up to eight servers, which a real Tomcat has not got",
-        )
-    }
-
     fn play<'a>(&'a self, play: &'a mut Play) -> Playing<'a> {
         Box::pin(async move {
             let from = play.address();
@@ -123,10 +70,11 @@ impl Scenario for Grows {
             browser.ask(Ask::Session).await;
             for servers in SERVERS {
                 while play.appservers()?.len() < servers {
-                    let server = play.stage()?.add_appserver().await?;
+                    // Ours: several more Java machines would say more of Java than of sessions.
+                    let server = play.stage()?.add_appserver(Kind::Appserver).await?;
                     play.recorder().node(&server, Change::Up);
                 }
-                let mut before = Together::default();
+                let mut before = Figures::default();
                 let mut begun: usize = 0;
                 for number in 0..WARMING + SESSIONS {
                     if number == WARMING {
@@ -246,9 +194,7 @@ fn bars(points: &[(f64, f64)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
-    use super::{bars, fit, sent};
+    use super::{bars, fit};
 
     #[test]
     fn a_line_is_fitted_and_drawn() {
@@ -256,16 +202,5 @@ mod tests {
         assert!((fit(&points) - 10.0).abs() < 1e-9);
         assert_eq!(fit(&[(1.0, 5.0)]), 0.0);
         assert_eq!(bars(&points), "▃▅█");
-    }
-
-    #[test]
-    fn the_channel_of_all_contexts_is_counted_once() {
-        let channel =
-            json!({"local": {"sent_bytes": 0}, "members": [{"sent_bytes": 3}, {"sent_bytes": 4}]});
-        let context = json!({"cluster": {"channel": channel}});
-        assert_eq!(
-            sent(&json!({"contexts": [context, context], "requests": 9})),
-            7.0
-        );
     }
 }

@@ -415,6 +415,10 @@ impl Core {
             // A request holds it; the next tick tries again.
             self.orphans.store(true, Ordering::Relaxed);
         }
+        if place.primary != me && self.id_of(place.primary).is_none() {
+            // The word of a member that has left came after the tick that looked for what it left behind.
+            self.orphans.store(true, Ordering::Relaxed);
+        }
         if place.backup == me && is_partial {
             Placed::Missing
         } else {
