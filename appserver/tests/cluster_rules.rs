@@ -542,6 +542,48 @@ mod backup {
         );
     }
 
+    /// A primary that has not heard of the next one sends a change to its former backup, which has a copy left over, and dies.
+    #[test]
+    fn a_change_that_meets_a_copy_without_a_role_goes_to_the_primary() {
+        let pair = three();
+        let session = pair.session(0, at(0));
+        let key = session.id().key;
+        let backup = (1..3).find(|member| pair.cores[*member].sessions().len() == 1);
+        let backup = backup.expect("one has it");
+        let next = 3 - backup;
+        let fetch = |member: usize, now| {
+            let mut out = Outbox::default();
+            out.one
+                .push((pair.ids[0], pair.cores[member].need(key, now)));
+            pair.deliver(member, out, now);
+        };
+        let hear = |from: usize, messages: &mut dyn Iterator<Item = &Vec<u8>>, now| {
+            for message in messages {
+                let mut out = Outbox::default();
+                let read = pair.cores[backup].receive(&pair.ids[from], message, now, &mut out);
+                assert_eq!(read, Ok(true));
+                pair.deliver(backup, out, now);
+            }
+        };
+        fetch(next, at(1));
+        let asked = session.id().to_string();
+        let asked = AskedId::parse(asked.as_bytes()).expect("an id");
+        let mut claim = Outbox::default();
+        assert!(pair.cores[next].find(&asked, at(2), &mut claim).is_some());
+        hear(next, &mut claim.natives.iter(), at(3));
+        assert!(pair.cores[backup].sessions().is_empty());
+        fetch(backup, at(4));
+        session.set("late", 1).expect("alive");
+        let change = pair.committed(0, &session, at(5));
+        hear(
+            0,
+            &mut change.copies.iter().map(|(_, message)| message),
+            at(6),
+        );
+        let new = pair.cores[next].sessions();
+        assert_eq!(new[0].get("late"), Some(Value::Integer(1)));
+    }
+
     #[test]
     fn a_log_out_ends_both_copies_and_a_new_id_moves_them() {
         let pair = three();

@@ -189,6 +189,13 @@ impl Core {
         self.place(key).is_none_or(is_stray)
     }
 
+    /// Whether this member is the session's primary or its backup, as far as it knows.
+    pub(super) fn has_role(&self, key: Key) -> bool {
+        let me = self.store.me();
+        let place = self.place(key);
+        place.is_some_and(|place| place.primary == me || place.backup == me)
+    }
+
     /// Who has a session that is not here: the primary, then the backup, which may lack the last change of a primary that could not
     /// reach it. A Tomcat asks the backup only.
     pub fn holders(&self, key: Key) -> Vec<UniqueId> {

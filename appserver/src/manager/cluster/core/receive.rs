@@ -245,8 +245,12 @@ impl Core {
                         self.orphans.store(true, Ordering::Relaxed);
                     }
                     let is_news = merged.completed || merged.taken > 0;
-                    if record.full && (merged.ahead || is_news && self.is_stray(key, from, record))
-                    {
+                    let is_owed = match record.full {
+                        true => merged.ahead || is_news && self.is_stray(key, from, record),
+                        // Its teller does not know of a later claim, and takes this member for the backup.
+                        false => is_news && !self.has_role(key),
+                    };
+                    if is_owed {
                         answer.owe.push(key);
                     }
                     // What a former primary still had: the backup lacks it too. Or the backup told less than what is here, unless
