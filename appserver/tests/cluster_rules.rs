@@ -551,12 +551,6 @@ mod backup {
         let backup = (1..3).find(|member| pair.cores[*member].sessions().len() == 1);
         let backup = backup.expect("one has it");
         let next = 3 - backup;
-        let fetch = |member: usize, now| {
-            let mut out = Outbox::default();
-            out.one
-                .push((pair.ids[0], pair.cores[member].need(key, now)));
-            pair.deliver(member, out, now);
-        };
         let hear = |from: usize, messages: &mut dyn Iterator<Item = &Vec<u8>>, now| {
             for message in messages {
                 let mut out = Outbox::default();
@@ -565,14 +559,27 @@ mod backup {
                 pair.deliver(backup, out, now);
             }
         };
-        fetch(next, at(1));
+        let mut fetch = Outbox::default();
+        let need = pair.cores[next].need(key, at(1));
+        fetch.one.push((pair.ids[0], need));
+        pair.deliver(next, fetch, at(1));
         let asked = session.id().to_string();
         let asked = AskedId::parse(asked.as_bytes()).expect("an id");
         let mut claim = Outbox::default();
         assert!(pair.cores[next].find(&asked, at(2), &mut claim).is_some());
         hear(next, &mut claim.natives.iter(), at(3));
-        assert!(pair.cores[backup].sessions().is_empty());
-        fetch(backup, at(4));
+        // It asked before, and what it owes the next one for that is on its way.
+        let need = pair.cores[backup].need(key, at(1));
+        let mut given = Outbox::default();
+        let asked = pair.cores[0].receive(&pair.ids[backup], &need, at(4), &mut given);
+        assert_eq!(asked, Ok(true));
+        for (_, mut stream) in given.streams {
+            while let Some(message) = pair.cores[0].pull(&mut stream, at(4)) {
+                let (from, mut out) = (&pair.ids[0], Outbox::default());
+                let read = pair.cores[backup].receive(from, &message, at(4), &mut out);
+                assert_eq!(read, Ok(true));
+            }
+        }
         session.set("late", 1).expect("alive");
         let change = pair.committed(0, &session, at(5));
         hear(

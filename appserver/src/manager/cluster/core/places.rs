@@ -178,13 +178,13 @@ impl Core {
         here.or_else(|| shard.beside.place(key))
     }
 
-    /// Whether the primary may lack what this record tells: its teller is neither primary nor backup, or takes this member for the
-    /// primary, which it is not any more.
+    /// Whether the primary may lack what this record tells: its teller is neither primary nor backup, or takes another member for the
+    /// primary.
     pub(super) fn is_stray(&self, key: Key, teller: &UniqueId, record: &Record<'_>) -> bool {
-        let (me, teller) = (self.store.me(), number(teller));
+        let teller = number(teller);
         let is_stray = |place: Place| {
             let holds = place.primary == teller || place.backup == teller;
-            !holds || record.primary == me && place.primary != me
+            !holds || record.primary != place.primary
         };
         self.place(key).is_none_or(is_stray)
     }

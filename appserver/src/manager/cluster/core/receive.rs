@@ -248,7 +248,7 @@ impl Core {
                     let is_owed = match record.full {
                         true => merged.ahead || is_news && self.is_stray(key, from, record),
                         // Its teller does not know of a later claim, and takes this member for the backup.
-                        false => is_news && !self.has_role(key),
+                        false => !self.has_role(key),
                     };
                     if is_owed {
                         answer.owe.push(key);
