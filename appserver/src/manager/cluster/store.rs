@@ -47,6 +47,8 @@ pub struct Beside {
     pub used: Vec<Key>,
     /// Changes that were not told yet, because their requests match the filter.
     pub pending: HashMap<Key, Changes>,
+    /// What sessions were called before that got their key here.
+    former: HashMap<Key, Key>,
 }
 
 /// The shard of a [`Store`].
@@ -148,12 +150,11 @@ impl Store {
 
     /// Takes a session out, ends it, and leaves a mark; whether it was there.
     pub fn end(&self, shard: &mut StoreShard, key: Key, gone: Gone, now: Timestamp) -> bool {
-        let removed = shard.remove(key);
+        let removed = shard.drop_copy(key);
         if let Some(replica) = &removed {
             replica.kept().finish();
             self.active.fetch_sub(1, Ordering::Relaxed);
         }
-        shard.beside.pending.remove(&key);
         self.mark(shard, key, gone, now);
         removed.is_some()
     }
@@ -306,6 +307,7 @@ impl Store {
                 };
                 self.active.fetch_sub(1, Ordering::Relaxed);
                 let pending = shards.first().beside.pending.remove(&key);
+                shards.first().beside.former.remove(&key);
                 let shard = shards.second();
                 if shard.gone(target) == Some(Gone::Ended) {
                     replica.kept().finish();
@@ -386,8 +388,17 @@ impl Store {
         if let Some(pending) = shards.first().beside.pending.remove(&old.key) {
             shards.second().beside.pending.insert(new, pending);
         }
+        shards.first().beside.former.remove(&old.key);
+        shards.second().beside.former.insert(new, old.key);
         shards.second().insert(replica);
         Some((old, stamp))
+    }
+
+    /// The key that a session had before it got this one here, and the mark that stands there.
+    pub fn former(&self, key: Key) -> Option<(Key, Gone)> {
+        let former = self.table.shard(key).beside.former.get(&key).copied()?;
+        let gone = self.table.shard(former).gone(former)?;
+        Some((former, gone))
     }
 
     /// Forgets marks whose time is over.
@@ -502,6 +513,13 @@ impl StoreShard {
         let gone = &self.beside.gone;
         let mark = gone.find(key.random_bits(), |(k, _)| *k == key);
         mark.map(|(_, gone)| *gone)
+    }
+
+    /// Drops a session that others keep, with what is beside it.
+    pub fn drop_copy(&mut self, key: Key) -> Option<Replica> {
+        self.beside.pending.remove(&key);
+        self.beside.former.remove(&key);
+        self.remove(key)
     }
 
     /// All marks.

@@ -86,11 +86,10 @@ impl Core {
             }
             ended += expired.len() + over.len();
             for SessionId { key, .. } in over {
-                if let Some(replica) = shard.remove(key) {
+                if let Some(replica) = shard.drop_copy(key) {
                     replica.kept().finish();
                     self.store.active.fetch_sub(1, Ordering::Relaxed);
                 }
-                shard.beside.pending.remove(&key);
             }
             for (id, touched, untold) in expired {
                 let gone = Gone::Expired(touched);

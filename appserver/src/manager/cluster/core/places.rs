@@ -447,7 +447,7 @@ impl Core {
             !has_role && !r.marks.owed && r.kept().references() == 1
         };
         if shard.get(key).is_some_and(is_free)
-            && let Some(replica) = shard.remove(key)
+            && let Some(replica) = shard.drop_copy(key)
         {
             self.store.active.fetch_sub(1, Ordering::Relaxed);
             shard.beside.set_place(key, replica.place());
