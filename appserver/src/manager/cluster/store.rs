@@ -515,7 +515,7 @@ impl StoreShard {
         mark.map(|(_, gone)| *gone)
     }
 
-    /// Drops a session that others keep, with what is beside it.
+    /// Takes a session out, with what is beside it; no mark is left.
     pub fn drop_copy(&mut self, key: Key) -> Option<Replica> {
         self.beside.pending.remove(&key);
         self.beside.former.remove(&key);
