@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::manager::{Manager, ManagerError, RequestLine, Source};
 use crate::request::{PathSession, Secured};
 use crate::session::cookie::SessionCookie;
-use crate::session::{AskedId, Session, SessionError, Timestamp};
+use crate::session::{AskedId, Session, SessionError, SessionId, Timestamp};
 
 /// The response field that tells where the session came from.
 pub const SESSION_SOURCE: HeaderName = HeaderName::from_static("x-session-source");
@@ -313,8 +313,8 @@ struct VisitState {
     asked: bool,
     session: Option<Session>,
     source: Option<Source>,
-    /// The client does not know the id as it is now.
-    tell_id: bool,
+    /// The session's id when it was looked up, if it was the one that the client named and this request changed nothing about it.
+    known: Option<SessionId>,
 }
 
 impl VisitState {
@@ -353,7 +353,7 @@ impl<M: Manager> OneVisit for Visit<M> {
             };
             let session = session.ok_or(SessionError::Ended)?;
             self.attached.manager.change_id(&session, self.now).await?;
-            self.state().tell_id = true;
+            self.state().known = None;
             Ok(())
         })
     }
@@ -413,7 +413,7 @@ impl<M: Manager> Visit<M> {
         let mut state = self.state();
         state.session = Some(session.clone());
         state.source = Some(Source::New);
-        state.tell_id = true;
+        state.known = None;
         Ok(session)
     }
 
@@ -443,7 +443,7 @@ impl<M: Manager> Visit<M> {
         let mut state = self.state();
         state.asked = asked;
         if let Some((found, id)) = found {
-            state.tell_id = !found.session.id().is(&id);
+            state.known = Some(found.session.id()).filter(|here| here.is(&id));
             state.source = Some(found.source);
             state.session = Some(found.session);
         }
@@ -469,10 +469,10 @@ impl<M: Manager> Visit<M> {
 
     /// Commits the session, and only then lets the response go.
     async fn finish(&self, mut response: Response, secure: bool) -> Response {
-        let (session, source, tell_id, loaded) = {
+        let (session, source, known, loaded) = {
             let mut state = self.state();
             let session = state.session.take();
-            (session, state.source, state.tell_id, state.loaded)
+            (session, state.source, state.known, state.loaded)
         };
         if let (Some(named), false) = (&self.named, loaded) {
             self.unused(named).await;
@@ -497,9 +497,8 @@ impl<M: Manager> Visit<M> {
             }
             let mut refused = Refused::from(error).into_response();
             // The session has its new id although what else the request did is not kept.
-            if tell_id && source != Source::New && !session.is_ended() && !self.is_read_only() {
-                let cookie = attached.cookie.set(&session.id(), secure);
-                refused.headers_mut().append(header::SET_COOKIE, cookie);
+            if source != Source::New {
+                self.tell_id(&mut refused, &session, known, secure);
             }
             return refused;
         }
@@ -511,12 +510,25 @@ impl<M: Manager> Visit<M> {
             Source::Replica => HeaderValue::from_static("replica"),
         };
         headers.insert(SESSION_SOURCE, source);
-        if tell_id && !session.is_ended() && !self.is_read_only() {
-            headers.append(
-                header::SET_COOKIE,
-                attached.cookie.set(&session.id(), secure),
-            );
-        }
+        self.tell_id(&mut response, &session, known, secure);
         response
+    }
+
+    /// Gives the client the session's id, unless it knows it. Another member may have given it another route meanwhile. A new key that
+    /// it got meanwhile is for whoever logged in, and not for others who knew the one before.
+    fn tell_id(
+        &self,
+        response: &mut Response,
+        session: &Session,
+        known: Option<SessionId>,
+        secure: bool,
+    ) {
+        let id = session.id();
+        let is_known = known.is_some_and(|known| known == id || known.key != id.key);
+        if is_known || session.is_ended() || self.is_read_only() {
+            return;
+        }
+        let cookie = self.attached.cookie.set(&id, secure);
+        response.headers_mut().append(header::SET_COOKIE, cookie);
     }
 }

@@ -11,7 +11,7 @@ use appserver::manager::cluster::message::{MapKind, MapMessage, Said, map_name};
 use appserver::manager::cluster::peers::{Peer, UniqueId};
 use appserver::manager::{ManagerError, RequestLine};
 use appserver::session::cookie::CookieConfig;
-use appserver::session::{AskedId, Timestamp};
+use appserver::session::{AskedId, Session, Suffix, Timestamp};
 use appserver::tribes::channel::ChannelStatus;
 use appserver::tribes::member::{Member, MemberId, NATIVE};
 use appserver::tribes::options::SendOptions;
@@ -209,4 +209,86 @@ async fn a_request_can_ask_whether_its_session_was_served_here() {
         let body = to_bytes(response.into_body(), 100).await.expect("short");
         assert_eq!(body, told);
     }
+}
+
+/// A member of this route.
+fn routed(route: &str) -> CoreConfig {
+    CoreConfig {
+        suffix: Suffix::new(None, Some(route)).expect("a valid route"),
+        ..CoreConfig::new("/jsp", Spread::All)
+    }
+}
+
+/// While the session is used here, another member serves it and does this with it: the cookie that the client gets, and the session's
+/// ID then.
+async fn cookie_after(
+    meanwhile: impl FnOnce(&Core, &Session, &mut Outbox),
+) -> (Option<String>, String) {
+    let primary = Core::new(routed("WEB2"), HOLDERS[0], NewKey::default());
+    let other = Core::new(routed("WEB1"), HOLDERS[1], NewKey::default());
+    for (core, id) in [(&primary, HOLDERS[1]), (&other, HERE)] {
+        core.member_added(Peer::new(id, true, 0), NOW);
+    }
+    let mute = Mute {
+        take_questions: true,
+        sent: Arc::default(),
+    };
+    let config = ClusterConfig {
+        core: routed("WEB2"),
+        ..cluster_config(Spread::All)
+    };
+    let manager = ClusterManager::new(config, mute, Clock::manual(NOW));
+    manager.meet();
+    let session = primary.create(NOW).expect("no limit");
+    let mut out = Outbox::default();
+    primary.commit(&session, true, NOW, &mut out);
+    let created = out.natives.pop().expect("all are told");
+    hear(&manager, &created);
+    let mut out = Outbox::default();
+    let read = other.receive(&HOLDERS[0], &created, NOW, &mut out);
+    assert_eq!(read, Ok(true));
+    let named = session.id().to_string();
+    let asked = AskedId::parse(named.as_bytes()).expect("an id");
+    let later = Timestamp(NOW.0 + 10);
+    let (there, _) = other.find(&asked, later, &mut out).expect("heard of");
+    meanwhile(&other, &there, &mut out);
+    other.commit(&there, true, later, &mut out);
+
+    let told = Arc::new(out.natives);
+    let cookie = CookieConfig::default().cookie("/jsp").expect("valid");
+    let attach = Attach::new(Arc::new(manager.clone()), cookie, Clock::manual(NOW));
+    let handler = async move |session: Session| {
+        let before = session.id();
+        for message in told.iter() {
+            assert!(manager.native(&member(HOLDERS[1], NATIVE), message));
+        }
+        assert_ne!(session.id(), before);
+    };
+    let pages = Router::new().route("/jsp/", get(handler)).layer(attach);
+    let request = Request::get("/jsp/").header("Cookie", format!("JSESSIONID={named}"));
+    let request = request.body(Body::empty()).expect("a request");
+    let response = pages.oneshot(request).await.expect("infallible");
+    let cookie = response.headers().get("Set-Cookie").map(|field| {
+        let field = field.to_str().expect("text");
+        field.split(';').next().expect("a name").to_owned()
+    });
+    (cookie, there.id().to_string())
+}
+
+#[tokio::test]
+async fn a_route_that_changes_meanwhile_is_told() {
+    let (cookie, id) = cookie_after(|_, _, _| ()).await;
+    assert!(id.ends_with(".WEB1"));
+    assert_eq!(cookie, Some(format!("JSESSIONID={id}")));
+}
+
+/// Whoever knew the ID before a log in does not get the one after it.
+#[tokio::test]
+async fn a_log_in_meanwhile_is_not_told() {
+    let log_in = |other: &Core, session: &Session, out: &mut Outbox| {
+        let later = Timestamp(NOW.0 + 20);
+        other.change_id(session, later, out).expect("it is there");
+    };
+    let (cookie, _) = cookie_after(log_in).await;
+    assert_eq!(cookie, None);
 }

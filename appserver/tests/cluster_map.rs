@@ -673,16 +673,80 @@ fn who_starts_tells_the_tomcats_and_asks_where_the_sessions_are() {
     assert_eq!(core.holders(asked.key), [TOMCAT, OTHER]);
 }
 
-#[test]
-fn a_tomcat_that_has_no_map_is_no_member_of_it() {
+/// One that starts, and its questions to the Tomcat: START and STATE.
+fn starting(others: &[[u8; 16]]) -> (Core, [Outbox; 2]) {
     let core = Core::new(config(), ME, NewKey::default());
     core.known_as(member(ME));
-    core.member_added(Peer::of(&member(TOMCAT)), at(0));
+    for id in others {
+        core.member_added(Peer::of(&member(*id)), at(0));
+    }
     let mut out = Outbox::default();
     core.start(at(0), &mut out);
-    out.map.remove(0);
-    answer(&core, &out, |_| RpcBody::Nobody, 1);
-    assert!(core.is_joined() && !core.maps());
+    let mut state = Outbox::default();
+    state.map = out.map.split_off(1);
+    (core, [out, state])
+}
+
+/// A Tomcat answers each question on a thread of its own, and START when it has looked for backups.
+#[test]
+fn the_answers_of_a_tomcat_come_in_any_order() {
+    let (core, [start, state]) = starting(&[TOMCAT]);
+    let entry = about(MapKind::Proxy, KEY, TOMCAT, OTHER);
+    let entries = |question: MapMessage| reply(question.with_entries(&[entry]));
+    answer(&core, &state, entries, 1);
+    assert!(core.maps(), "it has sessions, so it has the map");
+    let asked = AskedId::parse(KEY.as_bytes()).expect("an id");
+    assert_eq!(core.holders(asked.key), [TOMCAT]);
+    assert!(core.is_ready(at(1)));
+    answer(&core, &start, reply, 2);
+    assert!(core.maps() && core.is_ready(at(2)));
+}
+
+/// One of ours tells where the sessions are, and whether the Tomcats among those places are there only they say themselves.
+#[test]
+fn who_starts_waits_for_the_tomcats_to_answer() {
+    let waits = || {
+        let (core, [mut start, _]) = starting(&[TOMCAT, NATIVE]);
+        let other = Core::new(config(), NATIVE, NewKey::default());
+        other.member_added(Peer::of(&member(ME)), at(0));
+        for (to, question) in std::mem::take(&mut start.one) {
+            assert_eq!(to, NATIVE);
+            let mut out = Outbox::default();
+            other
+                .receive(&ME, &question, at(0), &mut out)
+                .expect("ours");
+            let (_, mut places) = out.streams.pop().expect("an answer");
+            while let Some(message) = other.pull(&mut places, at(0)) {
+                let mut none = Outbox::default();
+                core.receive(&NATIVE, &message, at(0), &mut none)
+                    .expect("ours");
+            }
+        }
+        assert!(core.is_joined() && !core.is_ready(at(1)));
+        (core, start)
+    };
+    let (core, start) = waits();
+    answer(&core, &start, reply, 2);
+    assert!(core.maps() && core.is_ready(at(2)));
+    // Its application has not started.
+    let (core, start) = waits();
+    answer(&core, &start, |_| RpcBody::Nobody, 2);
+    assert!(!core.maps() && core.is_ready(at(2)));
+    // The question did not reach it.
+    let (core, _) = waits();
+    core.failed(&TOMCAT, at(2));
+    assert!(core.is_ready(at(2)));
+    // It hangs.
+    let (core, _) = waits();
+    assert!(!core.is_ready(at(4_999)) && core.is_ready(at(5_000)));
+}
+
+#[test]
+fn a_tomcat_that_has_no_map_is_no_member_of_it() {
+    let (core, [start, state]) = starting(&[TOMCAT]);
+    answer(&core, &state, |_| RpcBody::Nobody, 1);
+    answer(&core, &start, |_| RpcBody::Nobody, 1);
+    assert!(core.is_ready(at(1)) && !core.maps());
     let (_, out) = made(&core, 2);
     assert!(out.map.is_empty());
     assert_eq!(core.cluster_status().rules, "native");

@@ -184,7 +184,8 @@ impl User {
         }
         let answer: Value = serde_json::from_str(&body).unwrap_or_else(|e| panic!("{e}: {body}"));
         if let Some(id) = answer["session"]["id"].as_str() {
-            assert_eq!(id, self.id, "{call}: {body}");
+            // Its route may change while the page is made: another server tells of the request before.
+            assert_eq!(&id[..32], self.random(), "{call}: {body}");
         }
         answer
     }

@@ -16,6 +16,8 @@ const SYNC_FRESH: u64 = 10_000;
 const SYNC_EVERY: u64 = 300_000;
 /// A Tomcat's application may start so long after it became a member; later than that it has no map.
 const MAP_LATE: u64 = 60_000;
+/// A Tomcat that did not answer in this time does not. It pings the map's members about as often: it is found then.
+const GREETING_LIMIT: u64 = 5_000;
 /// After a failure a member is left alone for so long.
 const SYNC_RETRY: u64 = 1_000;
 /// Of so many members that left is known that they were here.
@@ -34,8 +36,8 @@ pub struct Peer {
     member: Option<Member>,
     /// A Tomcat that has the map of this context (`BackupManager`).
     has_map: bool,
-    /// A Tomcat that was told that this member has it.
-    greeted: bool,
+    /// Whether a Tomcat was told that this member has it.
+    greeting: Greeting,
     /// From when it is strange that a Tomcat has not.
     map_due: Option<Timestamp>,
     /// When to compare sessions with it.
@@ -44,6 +46,15 @@ pub struct Peer {
     syncing: bool,
     /// It missed something since.
     missed: bool,
+}
+
+/// This member tells each Tomcat that it has the map, and asks whether that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    Due,
+    /// Not answered yet.
+    Asked(Timestamp),
+    Over,
 }
 
 impl Peer {
@@ -55,7 +66,11 @@ impl Peer {
             alive,
             member: None,
             has_map: false,
-            greeted: is_native,
+            greeting: if is_native {
+                Greeting::Over
+            } else {
+                Greeting::Due
+            },
             map_due: None,
             sync_at: None,
             syncing: false,
@@ -155,7 +170,7 @@ impl Peers {
     pub fn joins_map(&mut self, id: &UniqueId) -> bool {
         let tomcat = self.here.iter_mut().find(|p| p.id == *id && !p.is_native);
         tomcat.is_some_and(|tomcat| {
-            tomcat.greeted = true;
+            tomcat.greeting = Greeting::Over;
             !std::mem::replace(&mut tomcat.has_map, true)
         })
     }
@@ -173,13 +188,29 @@ impl Peers {
     }
 
     /// The Tomcats that were not told yet that this member has the map; they are told now.
-    pub fn take_ungreeted(&mut self) -> Vec<UniqueId> {
-        let ungreeted = self.here.iter_mut().filter(|peer| !peer.greeted);
+    pub fn take_ungreeted(&mut self, now: Timestamp) -> Vec<UniqueId> {
+        let due = |peer: &&mut Peer| peer.greeting == Greeting::Due;
         let greet = |peer: &mut Peer| {
-            peer.greeted = true;
+            peer.greeting = Greeting::Asked(now);
             peer.id
         };
-        ungreeted.map(greet).collect()
+        self.here.iter_mut().filter(due).map(greet).collect()
+    }
+
+    /// A Tomcat will not answer: it was not reached, or its application has not started.
+    pub fn greeting_ended(&mut self, id: &UniqueId) {
+        let asked = |p: &&mut Peer| p.id == *id && matches!(p.greeting, Greeting::Asked(_));
+        if let Some(tomcat) = self.here.iter_mut().find(asked) {
+            tomcat.greeting = Greeting::Over;
+        }
+    }
+
+    /// Whether a Tomcat may still answer that it has the map.
+    pub fn is_greeting(&self, now: Timestamp) -> bool {
+        self.here.iter().any(|peer| match peer.greeting {
+            Greeting::Asked(at) => now.since(at) < GREETING_LIMIT,
+            Greeting::Due | Greeting::Over => false,
+        })
     }
 
     /// How many Tomcats have been here for long and have no map; each is counted once.

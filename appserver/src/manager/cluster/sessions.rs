@@ -523,7 +523,7 @@ impl<G: Group> Manager for ClusterManager<G> {
         let mut out = Outbox::default();
         self.0.core.start(self.0.clock.now(), &mut out);
         self.0.deliver(out, Wait::Applied).await;
-        while !self.0.core.is_joined() {
+        while !self.0.core.is_ready(self.0.clock.now()) {
             tokio::time::sleep(JOIN_CHECK).await;
         }
     }

@@ -34,7 +34,7 @@ pub(super) struct Joining {
 }
 
 impl Core {
-    /// Asks the member that runs longest for its sessions. [`Core::is_joined`] tells when they are here.
+    /// Asks the member that runs longest for its sessions. [`Core::is_ready`] tells when requests may come.
     pub fn start(&self, now: Timestamp, out: &mut Outbox) {
         self.greet(now, out);
         if self.config.state_transfer_timeout != Some(0) {
@@ -74,6 +74,11 @@ impl Core {
     /// Whether the sessions of the others are here, or nobody has any, or it took too long.
     pub fn is_joined(&self) -> bool {
         lock(&self.joining).is_none()
+    }
+
+    /// Whether, besides, it is known which Tomcats can be asked for sessions.
+    pub fn is_ready(&self, now: Timestamp) -> bool {
+        self.is_joined() && !self.peers().is_greeting(now)
     }
 
     /// The source sent all.
@@ -147,7 +152,9 @@ impl Core {
         if let Some(joining) = lock(&self.joining).as_mut().filter(|j| j.source == *id) {
             joining.unheard = true;
         }
-        self.peers_mut().failed(id, now);
+        let mut peers = self.peers_mut();
+        peers.greeting_ended(id);
+        peers.failed(id, now);
     }
 
     /// A member lost some of what was sent to it.

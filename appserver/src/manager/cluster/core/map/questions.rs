@@ -103,7 +103,7 @@ impl Core {
         if !self.is_backup() || self.map.me.get().is_none() {
             return;
         }
-        let new = self.peers_mut().take_ungreeted();
+        let new = self.peers_mut().take_ungreeted(now);
         for id in new {
             let me = self.map.me.get().cloned();
             let start = MapMessage::new(MapKind::Start, &self.map.name, me);
@@ -184,7 +184,11 @@ impl Core {
                 let keys = self.own_keys();
                 out.streams.push((*from, Stream::new(What::Entries(keys))));
             }
-            (About::State, Some(answer)) => self.take_entries(from, answer, now, out),
+            (About::State, Some(answer)) => {
+                // It may have answered this first.
+                self.map_added(from, now, out);
+                self.take_entries(from, answer, now, out);
+            }
             (About::Session(key), Some(answer)) => match answer.session() {
                 Ok(Some(session)) => {
                     let asked = AskedId::parse(session.id.as_bytes());
@@ -199,7 +203,8 @@ impl Core {
                 Err(error) => self.drop_in_map(answer, &error),
             },
             (About::Session(key), None) => self.forget_place(key, from),
-            (About::Start | About::State, None) => {}
+            (About::Start, None) => self.peers_mut().greeting_ended(from),
+            (About::State, None) => {}
         }
         // Only now, when what was asked for is here.
         self.give_up(&question);
@@ -228,7 +233,7 @@ impl Core {
         self.give_up(&question);
         match about {
             // Its application has not started yet: it says START itself.
-            About::Start => {}
+            About::Start => self.peers_mut().greeting_ended(from),
             About::State => self.source_empty(from, now, out),
             About::Session(_) => {}
         }
