@@ -682,8 +682,10 @@ fn starting(others: &[[u8; 16]]) -> (Core, [Outbox; 2]) {
     }
     let mut out = Outbox::default();
     core.start(at(0), &mut out);
-    let mut state = Outbox::default();
-    state.map = out.map.split_off(1);
+    let state = Outbox {
+        map: out.map.split_off(1),
+        ..Outbox::default()
+    };
     (core, [out, state])
 }
 
