@@ -1,6 +1,6 @@
 //! The moment in which a Tomcat has taken a session from its table and not yet put it back under its new ID. It is of microseconds;
 //! Java's debugger holds it. Where Tomcat or `jdb` is not installed: skipped. That ours have no such moment is a rule of theirs:
-//! `appserver/tests/cluster_simulation.rs`.
+//! `appserver/tests/cluster_simulation/`.
 
 mod support;
 
