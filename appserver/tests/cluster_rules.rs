@@ -5,7 +5,7 @@ use appserver::manager::Source;
 use appserver::manager::cluster::core::{Core, CoreConfig, NewKey, Outbox, Spread};
 use appserver::manager::cluster::message::{Action, Delta, Event, SessionMessage, WholeReader};
 use appserver::manager::cluster::peers::Peer;
-use appserver::session::{AskedId, Foreign, Session, Timestamp, Value};
+use appserver::session::{AskedId, Foreign, Session, SessionId, Timestamp, Value};
 
 const START: u64 = 1_795_000_000_000;
 
@@ -87,6 +87,14 @@ impl Pair {
         }
     }
 
+    /// One message arrives, and what it leads to does not.
+    fn hear(&self, to: usize, from: usize, message: &[u8]) -> Outbox {
+        let mut out = Outbox::default();
+        let read = self.cores[to].receive(&self.ids[from], message, at(5), &mut out);
+        read.expect("a member's message");
+        out
+    }
+
     fn tick(&self, now: Timestamp) {
         for member in 0..self.cores.len() {
             let mut out = Outbox::default();
@@ -118,25 +126,23 @@ impl Pair {
         self.find_id(member, session.id(), now)
     }
 
-    fn find_id(
-        &self,
-        member: usize,
-        id: appserver::session::SessionId,
-        now: Timestamp,
-    ) -> Option<(Session, Source)> {
-        let asked = AskedId {
-            key: id.key,
-            node: None,
-            route: None,
-        };
+    fn find_id(&self, member: usize, id: SessionId, now: Timestamp) -> Option<(Session, Source)> {
         let mut out = Outbox::default();
-        let found = self.cores[member].find(&asked, now, &mut out);
+        let found = self.cores[member].find(&asked(id), now, &mut out);
         self.deliver(member, out, now);
         found
     }
 
     fn value(&self, member: usize, session: &Session, name: &str, now: Timestamp) -> Option<Value> {
         self.find(member, session, now)?.0.get(name)
+    }
+}
+
+fn asked(id: SessionId) -> AskedId<'static> {
+    AskedId {
+        key: id.key,
+        node: None,
+        route: None,
     }
 }
 
@@ -221,6 +227,68 @@ fn a_log_out_beats_a_late_change() {
     for member in 0..2 {
         assert!(pair.find(member, &session, at(6)).is_none());
     }
+}
+
+/// It ends the session under every ID that it got elsewhere meanwhile, although nobody is left who knows how it came to them.
+#[test]
+fn a_log_out_ends_the_session_under_whatever_id() {
+    let pair = Pair::of(4, &config());
+    let [begins, logs_in, heir, logs_out] = [0, 1, 2, 3];
+    let session = pair.session(begins, at(0));
+    let told = |core: &Core, ends: fn(&Core, &Session, &mut Outbox), session: &Session| {
+        let mut out = Outbox::default();
+        ends(core, session, &mut out);
+        out.natives.pop().expect("all are told")
+    };
+    let log_in = |core: &Core, session: &Session, out: &mut Outbox| {
+        core.change_id(session, at(2), out).expect("alive");
+    };
+    let log_out = |core: &Core, session: &Session, out: &mut Outbox| {
+        core.remove(session, at(2), out);
+    };
+    let there = pair.find(logs_out, &session, at(1)).expect("known").0;
+    let log_out = told(&pair.cores[logs_out], log_out, &there);
+    // Two log ins, which the third member hears of in the end only, and not how.
+    let first = told(&pair.cores[begins], log_in, &session);
+    pair.hear(logs_in, begins, &first);
+    let there = pair.find_id(logs_in, session.id(), at(3)).expect("known").0;
+    told(&pair.cores[logs_in], log_in, &there);
+    let id = there.id();
+    let given = |from: usize, to: usize| {
+        let need = pair.cores[to].need(id.key, at(4));
+        let mut stream = pair.hear(from, to, &need).streams.pop().expect("an answer");
+        let given = pair.cores[from].pull(&mut stream.1, at(4));
+        given.expect("a session")
+    };
+    pair.hear(heir, logs_in, &given(logs_in, heir));
+    assert!(
+        pair.cores[heir]
+            .find(&asked(id), at(5), &mut Outbox::default())
+            .is_some()
+    );
+
+    // Whoever knows of the log out does not take it, and says so.
+    let refused = pair.hear(logs_out, heir, &given(heir, logs_out));
+    assert!(
+        pair.cores[logs_out]
+            .find(&asked(id), at(6), &mut Outbox::default())
+            .is_none()
+    );
+    let (to, answer) = refused.one.into_iter().next().expect("an answer");
+    assert_eq!(to, pair.ids[heir]);
+    pair.hear(logs_in, logs_out, &answer);
+    assert!(there.is_ended());
+
+    // Whoever hears of it only later finds the session when it looks for what is idle.
+    pair.hear(heir, logs_out, &log_out);
+    let mut out = Outbox::default();
+    pair.cores[heir].sweep(at(7), &mut out);
+    assert!(
+        pair.cores[heir]
+            .find(&asked(id), at(8), &mut Outbox::default())
+            .is_none()
+    );
+    assert_eq!(out.natives.len(), 1, "the others are told");
 }
 
 /// A8: Tomcat serves a copy until twice the interval, and revives a session that its primary has refused.

@@ -305,14 +305,12 @@ impl Core {
             if let Some(renamed) = self.store.rename(session.kept(), (self.new_key.0)(), now) {
                 break renamed;
             }
-            let (key, mut shard) = self.store.shard_of(session.kept());
+            let (key, shard) = self.store.shard_of(session.kept());
             let here = shard.get(key).filter(|r| r.kept().is(session.kept()));
             match here {
                 None => return Err(SessionError::Ended),
                 Some(_) if session.is_ended() => {
-                    let id = session.id();
-                    self.end(&mut shard, &id, Gone::Ended, now, out);
-                    self.counts.invalidated.fetch_add(1, Ordering::Relaxed);
+                    self.log_out(shard, &session.id(), now, out);
                     return Err(SessionError::Ended);
                 }
                 Some(_) => {}
@@ -406,13 +404,27 @@ impl Core {
     /// The application ended the session.
     pub fn remove(&self, session: &Session, now: Timestamp, out: &mut Outbox) {
         session.invalidate();
-        let (key, mut shard) = self.store.shard_of(session.kept());
+        let (key, shard) = self.store.shard_of(session.kept());
         let is_here = |r: &Replica| r.kept().is(session.kept());
         if shard.get(key).is_some_and(is_here) {
-            let id = session.id();
-            self.end(&mut shard, &id, Gone::Ended, now, out);
-            self.counts.invalidated.fetch_add(1, Ordering::Relaxed);
+            self.log_out(shard, &session.id(), now, out);
         }
+    }
+
+    fn log_out(
+        &self,
+        mut shard: MutexGuard<'_, StoreShard>,
+        id: &SessionId,
+        now: Timestamp,
+        out: &mut Outbox,
+    ) {
+        let origin = shard.get(id.key).and_then(Replica::origin);
+        self.end(&mut shard, id, Gone::Ended, now, out);
+        drop(shard);
+        if let Some(origin) = origin {
+            self.store.leave(origin, Gone::Ended, now);
+        }
+        self.counts.invalidated.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A member came.
@@ -513,7 +525,9 @@ impl Core {
         now: Timestamp,
         out: &mut Outbox,
     ) {
-        let is_told = shard.get(id.key).is_some_and(|r| !r.marks.untold);
+        let replica = shard.get(id.key);
+        let is_told = replica.is_some_and(|r| !r.marks.untold);
+        let origin = replica.and_then(Replica::origin);
         self.store.end(shard, id.key, gone, now);
         if self.maps() {
             if is_told {
@@ -522,6 +536,9 @@ impl Core {
         } else if self.has_natives() {
             let mut writer = self.writer(now);
             writer.item(&Item::Gone(id.key, gone));
+            if let (Some(origin), Gone::Ended) = (origin, gone) {
+                writer.item(&Item::Gone(origin, gone));
+            }
             out.tell_all(writer);
         }
         if is_told {

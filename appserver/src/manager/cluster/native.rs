@@ -88,6 +88,8 @@ pub struct Record<'a> {
     pub interval: (i32, Stamp),
     /// The route that its id ends with, and since when; empty: none.
     pub route: (&'a str, Stamp),
+    /// The key that it had first, where all is told and it has another one now.
+    pub origin: Option<Key>,
     /// Its attributes.
     pub told: Vec<Told<'a>>,
 }
@@ -171,6 +173,7 @@ const CLAIM: u8 = 13;
 const FULL: u8 = 1;
 const INTERVAL: u8 = 2;
 const ROUTE: u8 = 4;
+const ORIGIN: u8 = 8;
 
 /// A message being written.
 #[derive(Debug)]
@@ -279,7 +282,8 @@ impl Writer {
         self.out.push(
             flag(FULL, record.full)
                 | flag(INTERVAL, set != Stamp::ZERO)
-                | flag(ROUTE, named != Stamp::ZERO),
+                | flag(ROUTE, named != Stamp::ZERO)
+                | flag(ORIGIN, record.origin.is_some()),
         );
         self.number(record.created.0);
         self.ago(record.last_accessed);
@@ -292,6 +296,9 @@ impl Writer {
         self.short(route);
         if named != Stamp::ZERO {
             self.stamp(named);
+        }
+        if let Some(origin) = record.origin {
+            self.out.extend(origin.as_bytes());
         }
         self.number(count as u64);
         for told in told {
@@ -428,6 +435,8 @@ impl<'a> Reader<'a> {
         let set = self.stamp_if(flags & INTERVAL != 0)?;
         let route = self.short()?;
         let named = self.stamp_if(flags & ROUTE != 0)?;
+        let has_origin = flags & ORIGIN != 0;
+        let origin = has_origin.then(|| self.key()).transpose()?;
         let count = self.number()?;
         // A register takes 14 bytes at least, so a number that is a lie takes no memory.
         let left = self.bytes.len() - self.at;
@@ -448,6 +457,7 @@ impl<'a> Reader<'a> {
             primary,
             interval: (interval, set),
             route: (route, named),
+            origin,
             told,
         })
     }
@@ -556,6 +566,7 @@ mod tests {
                 primary: 8,
                 interval: (-1, stamp),
                 route: ("WEB1", Stamp::ZERO),
+                origin: Some(Key::from_bytes([9; 16])),
                 told: vec![
                     Told::Set { name, stamp, value },
                     Told::Removed { name: 12, stamp },
@@ -615,6 +626,7 @@ mod tests {
         };
         record.told.truncate(1);
         record.interval.1 = Stamp::ZERO;
+        record.origin = None;
         writer.item(&Item::Record(record));
         assert!(writer.len() < 100, "{}", writer.len());
     }

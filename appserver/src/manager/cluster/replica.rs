@@ -4,7 +4,7 @@
 //! |---|---|
 //! | an attribute, also a removed one; the interval; the route | a register: the later stamp wins |
 //! | time of use, and who served it last | the later time wins |
-//! | creation time | the earlier wins |
+//! | creation time; the key that it had first | the earlier, or lower, wins |
 //! | the end | wins over everything; it is the table's matter ([`super::native::Gone`]) |
 //!
 //! A register is 20 bytes in one allocation per session, found by a hash of the attribute's name; the values are in the session itself.
@@ -12,7 +12,7 @@
 use super::native::{Place, Record, Told, Writer};
 use super::stamp::Stamp;
 use crate::manager::table::Entry;
-use crate::session::{Kept, Suffix, Timestamp};
+use crate::session::{Kept, Key, Suffix, Timestamp};
 
 /// At most so many stamps of removed attributes are kept in a session, the latest: a change that is older than all of these and
 /// comes late could bring its attribute back.
@@ -22,6 +22,9 @@ pub const REMOVED_MAX: usize = 32;
 const INTERVAL: u64 = 0;
 const ROUTE: u64 = 1;
 const PLACE: u64 = 2;
+/// The two halves of the key that it had first, in the place of their times.
+const ORIGIN: [u64; 2] = [3, 4];
+const FIRST_NAME: u64 = 5;
 
 /// A session with the stamps of its parts.
 #[derive(Debug, Clone)]
@@ -154,6 +157,27 @@ impl Replica {
         self.at(ROUTE)
     }
 
+    /// The key that it had first, if it has another one now.
+    pub fn origin(&self) -> Option<Key> {
+        let [Some(high), Some(low)] = ORIGIN.map(|name| self.find(name)) else {
+            return None;
+        };
+        let number = u128::from(high.time) << 64 | u128::from(low.time);
+        Some(Key::from_bytes(number.to_be_bytes()))
+    }
+
+    /// It had this key before the one that it has now.
+    pub fn set_origin(&mut self, key: Key) {
+        if self.origin().is_some_and(|known| known <= key) {
+            return;
+        }
+        let number = u128::from_be_bytes(*key.as_bytes());
+        for (name, half) in ORIGIN.into_iter().zip([number >> 64, number]) {
+            let time = half as u64;
+            self.put(name, Stamp { time, member: 0 });
+        }
+    }
+
     /// Takes over what is later in `told`. Nothing when the session was ended. The names of the attributes that changed come behind
     /// those in `names`, if somebody wants to know them.
     pub fn merge(&mut self, told: &Record<'_>, mut names: Option<&mut Vec<String>>) -> Merged {
@@ -230,6 +254,9 @@ impl Replica {
                 self.put(hash, stamp);
             }
         });
+        if let Some(origin) = told.origin {
+            self.set_origin(origin);
+        }
         self.prune();
         merged.completed = self.marks.partial && told.full;
         self.marks.partial &= !told.full;
@@ -239,7 +266,11 @@ impl Replica {
         let told_here = told.told.len()
             + own(INTERVAL, told.interval.1)
             + own(ROUTE, told.route.1)
-            + own(PLACE, self.at(PLACE));
+            + own(PLACE, self.at(PLACE))
+            + told
+                .origin
+                .filter(|told| self.origin() == Some(*told))
+                .map_or(0, |_| ORIGIN.len());
         merged.ahead = merged.refused > 0 || self.registers.len() > told_here;
         merged
     }
@@ -290,6 +321,7 @@ impl Replica {
                 primary: self.primary,
                 interval: (*parts.max_inactive, self.at(INTERVAL)),
                 route: (parts.id.suffix.route().unwrap_or_default(), self.at(ROUTE)),
+                origin: self.origin().filter(|_| matches!(which, Which::All)),
                 told: Vec::new(),
             };
             let attributes = &*parts.attributes;
@@ -347,8 +379,12 @@ impl Replica {
     }
 
     fn at(&self, name: u64) -> Stamp {
+        self.find(name).map_or(Stamp::ZERO, |r| r.stamp())
+    }
+
+    fn find(&self, name: u64) -> Option<Register> {
         let place = self.registers.binary_search_by_key(&name, |r| r.name);
-        place.map_or(Stamp::ZERO, |place| self.registers[place].stamp())
+        place.ok().map(|place| self.registers[place])
     }
 
     fn put_if_set(&mut self, name: u64, stamp: Stamp) {
@@ -378,7 +414,7 @@ impl Replica {
         present.sort_unstable();
         self.registers
             .iter()
-            .filter(move |r| r.name > PLACE && present.binary_search(&{ r.name }).is_err())
+            .filter(move |r| r.name >= FIRST_NAME && present.binary_search(&{ r.name }).is_err())
     }
 
     fn prune(&mut self) {
@@ -405,7 +441,7 @@ pub fn name_hash(name: &str) -> u64 {
     let hash = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
     });
-    mix(hash).max(PLACE + 1)
+    mix(hash).max(FIRST_NAME)
 }
 
 /// Bijective, so that different numbers stay different.

@@ -8,6 +8,9 @@
 //! | expired | is refused, unless the session was used after it had been thought idle |
 //! | moved | is applied to the session where it is now |
 //!
+//! A session that has got other keys knows its first one, and a log out marks that too: whoever has the mark refuses the session
+//! under whatever key it comes, without a chain of marks from one to the other.
+//!
 //! Two members may give a session new keys at the same time. The later one wins on every member; the other stays an alias, since
 //! a client was told it.
 
@@ -47,8 +50,6 @@ pub struct Beside {
     pub used: Vec<Key>,
     /// Changes that were not told yet, because their requests match the filter.
     pub pending: HashMap<Key, Changes>,
-    /// What sessions were called before that got their key here.
-    former: HashMap<Key, Key>,
 }
 
 /// The shard of a [`Store`].
@@ -179,6 +180,10 @@ impl Store {
         names: Option<&mut Vec<String>>,
         now: Timestamp,
     ) -> Taken {
+        if record.origin.is_some_and(|origin| self.is_ended(origin)) {
+            self.finish(record.key, Gone::Ended, now);
+            return Taken::Refused(Gone::Ended);
+        }
         let mut key = record.key;
         for _ in 0..HOPS_MAX {
             let mut shard = self.table.shard(key);
@@ -302,12 +307,15 @@ impl Store {
                     return self.follow(key, moved, now, hops - 1);
                 }
                 self.mark(shards.first(), key, moved.into(), now);
-                let Some(replica) = shards.first().remove(key) else {
+                let Some(mut replica) = shards.first().remove(key) else {
                     return Left::Nothing;
                 };
+                // Of one that is not all here the rest tells it.
+                if !replica.marks.partial && replica.origin().is_none() {
+                    replica.set_origin(key);
+                }
                 self.active.fetch_sub(1, Ordering::Relaxed);
                 let pending = shards.first().beside.pending.remove(&key);
-                shards.first().beside.former.remove(&key);
                 let shard = shards.second();
                 if shard.gone(target) == Some(Gone::Ended) {
                     replica.kept().finish();
@@ -372,10 +380,13 @@ impl Store {
             return None;
         }
         let id = SessionId { key: new, ..old };
-        let replica = shards.first().remove(old.key)?;
+        let mut replica = shards.first().remove(old.key)?;
         if replica.kept().rename(id).is_err() {
             shards.first().insert(replica);
             return None;
+        }
+        if replica.origin().is_none() {
+            replica.set_origin(old.key);
         }
         let stamp = self.clock.tick(now);
         let (to, alias) = (new, false);
@@ -388,17 +399,13 @@ impl Store {
         if let Some(pending) = shards.first().beside.pending.remove(&old.key) {
             shards.second().beside.pending.insert(new, pending);
         }
-        shards.first().beside.former.remove(&old.key);
-        shards.second().beside.former.insert(new, old.key);
         shards.second().insert(replica);
         Some((old, stamp))
     }
 
-    /// The key that a session had before it got this one here, and the mark that stands there.
-    pub fn former(&self, key: Key) -> Option<(Key, Gone)> {
-        let former = self.table.shard(key).beside.former.get(&key).copied()?;
-        let gone = self.table.shard(former).gone(former)?;
-        Some((former, gone))
+    /// Whether the session that had this key was ended on purpose.
+    pub fn is_ended(&self, key: Key) -> bool {
+        self.table.shard(key).gone(key) == Some(Gone::Ended)
     }
 
     /// Forgets marks whose time is over.
@@ -518,7 +525,6 @@ impl StoreShard {
     /// Takes a session out, with what is beside it; no mark is left.
     pub fn drop_copy(&mut self, key: Key) -> Option<Replica> {
         self.beside.pending.remove(&key);
-        self.beside.former.remove(&key);
         self.remove(key)
     }
 

@@ -69,11 +69,13 @@ impl Core {
         self.store.forget(now);
         let mut ended = 0;
         let mut writer = self.writer(now);
+        let mut renamed = Vec::new();
         for number in 0..SHARDS {
             let mut shard = self.store.table.number(number);
             let (mut expired, mut over) = (Vec::new(), Vec::new());
             for replica in shard.iter() {
                 let kept = replica.kept();
+                renamed.extend(replica.origin().map(|origin| (kept.id().key, origin)));
                 if kept.is_ended() {
                     over.push(kept.id());
                 } else if kept.is_idle(now) {
@@ -116,6 +118,12 @@ impl Core {
                 let full = std::mem::replace(&mut writer, self.writer(now));
                 self.tell_natives(full, out);
             }
+        }
+        // Of those whose log out was heard of under their first key.
+        renamed.retain(|(_, origin)| self.store.is_ended(*origin));
+        for (key, _) in renamed {
+            self.store.leave(key, Gone::Ended, now);
+            writer.item(&Item::Gone(key, Gone::Ended));
         }
         self.tell_natives(writer, out);
         self.counts

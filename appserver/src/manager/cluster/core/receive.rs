@@ -376,10 +376,6 @@ impl Core {
         key: Key,
         writer: &mut crate::manager::cluster::native::Writer,
     ) -> bool {
-        // Whoever asks may know an end of it by the key that it had before.
-        if let Some((former, gone)) = self.store.former(key) {
-            writer.item(&Item::Gone(former, gone));
-        }
         let shard = self.store.table.shard(key);
         if let Some(replica) = shard.get(key) {
             if !replica.marks.partial {

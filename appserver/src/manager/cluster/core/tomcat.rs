@@ -93,6 +93,7 @@ impl Core {
                     primary: by,
                     interval: (self.config.max_inactive, Stamp::ZERO),
                     route: (id.route.unwrap_or_default(), Stamp::ZERO),
+                    origin: None,
                     told: Vec::new(),
                 };
                 self.store.take(&record, None, now);
@@ -196,6 +197,7 @@ impl Core {
             primary: stamp.member,
             interval: (whole.max_inactive, stamp),
             route: (id.route.unwrap_or_default(), stamp),
+            origin: None,
             told: told.collect(),
         };
         self.store.take(&record, None, now);
@@ -443,6 +445,7 @@ pub(super) fn take_delta(
             primary: by,
             interval: interval.unwrap_or((facts.max_inactive, Stamp::ZERO)),
             route: (route, Stamp::ZERO),
+            origin: None,
             told: change.into_iter().collect(),
         };
         replica.merge(&record, names.as_deref_mut());

@@ -59,6 +59,8 @@ enum Change {
     Remove(usize, String),
     Interval(usize, i32),
     Use(usize, u64),
+    /// It had another key before.
+    Origin(usize, u8),
     /// The first hears of the second.
     Hear(usize, usize),
 }
@@ -70,6 +72,7 @@ fn change() -> impl Strategy<Value = Change> {
         (member.clone(), "[a-c]").prop_map(|(m, n)| Change::Remove(m, n)),
         (member.clone(), any::<i32>()).prop_map(|(m, i)| Change::Interval(m, i)),
         (member.clone(), 0..5_u64).prop_map(|(m, t)| Change::Use(m, t)),
+        (member.clone(), any::<u8>()).prop_map(|(m, k)| Change::Origin(m, k)),
         (member.clone(), member).prop_map(|(a, b)| Change::Hear(a, b)),
     ]
 }
@@ -109,6 +112,11 @@ fn run(changes: &[Change]) -> (Vec<Replica>, Vec<Vec<u8>>) {
                     replica.kept().begin(at);
                     replica.primary = clock.member();
                 }
+            }
+            Change::Origin(member, key) => {
+                let (replica, _) = &mut members[*member];
+                replica.set_origin(Key::from_bytes([*key; 16]));
+                parts.push(told(replica, Which::All));
             }
             Change::Hear(to, from) => {
                 let message = told(&members[*from].0, Which::All);

@@ -79,6 +79,7 @@ impl Core {
             primary: by,
             interval: (session.max_inactive, Stamp::ZERO.after(now, by)),
             route: (id.route.unwrap_or_default(), Stamp::ZERO.after(now, by)),
+            origin: None,
             told: Vec::new(),
         };
         let mut shard = self.store.table.shard(id.key);
