@@ -11,9 +11,15 @@
 //! Times of use are sent as "so long ago", so that members' clocks need not agree. Tomcats never see these messages: they go in frames
 //! of raw bytes (send option 1), and only to members that said that they understand them.
 
+mod item;
+#[cfg(test)]
+mod tests;
+
 use super::stamp::Stamp;
 use crate::session::id::RANDOM_BYTES;
 use crate::session::{Key, Packed, Timestamp};
+
+pub use item::{Gone, Item, Place, Record, Told};
 
 /// What a message begins with: a mark and the version.
 pub const MAGIC: [u8; 4] = *b"LNS\x01";
@@ -49,110 +55,6 @@ pub enum NativeError {
         /// How.
         what: &'static str,
     },
-}
-
-/// What is told of a session that is no longer under its key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Gone {
-    /// It was idle too long; it had last been used then.
-    Expired(Timestamp),
-    /// It has another key.
-    Moved {
-        /// The other key.
-        to: Key,
-        /// When.
-        stamp: Stamp,
-        /// Whether clients may still come with the old key: it lost against another new key that was given at the same time.
-        alias: bool,
-    },
-    /// It was ended on purpose, for ever.
-    Ended,
-}
-
-/// A session, or what was changed of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Record<'a> {
-    /// Its key.
-    pub key: Key,
-    /// Whether all of its registers are here.
-    pub full: bool,
-    /// When it was made.
-    pub created: Timestamp,
-    /// End of the previous request.
-    pub last_accessed: Timestamp,
-    /// From when idle time counts.
-    pub touched: Timestamp,
-    /// Number of the member that served it last.
-    pub primary: u32,
-    /// Seconds that it may be idle, and since when.
-    pub interval: (i32, Stamp),
-    /// The route that its id ends with, and since when; empty: none.
-    pub route: (&'a str, Stamp),
-    /// The key that it had first, where all is told and it has another one now.
-    pub origin: Option<Key>,
-    /// Its attributes.
-    pub told: Vec<Told<'a>>,
-}
-
-/// What is told of an attribute.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Told<'a> {
-    /// It was set.
-    Set {
-        /// Its name.
-        name: &'a str,
-        /// When.
-        stamp: Stamp,
-        /// To what.
-        value: Packed<'a>,
-    },
-    /// It was removed.
-    Removed {
-        /// [`super::replica::name_hash`] of its name.
-        name: u64,
-        /// When.
-        stamp: Stamp,
-    },
-}
-
-/// One item of a message.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Item<'a> {
-    /// A session, made or changed.
-    Record(Record<'a>),
-    /// A session that is no longer there.
-    Gone(Key, Gone),
-    /// A session was used on the member that says so, last at this time.
-    Accessed(Key, Timestamp),
-    /// Send me all sessions.
-    Ask,
-    /// Send me this session.
-    Need(Key),
-    /// What follows are the versions of all my sessions with keys from the first to the second, both included.
-    Range(Key, Key),
-    /// The version of a session.
-    Version(Key, u64),
-    /// The version of a session that this member will let go: it is owed to whoever serves it now.
-    Owed(Key, u64),
-    /// All sessions were sent; so many.
-    Complete(u64),
-    /// I do not serve this context.
-    NoContext,
-    /// Which members keep a session, where not all do.
-    Place(Key, Place),
-    /// The same from its new primary, with the version that it has: whoever has that too owes it nothing.
-    Claim(Key, Place, u64),
-}
-
-/// Which members keep a session. Of two the later holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// Since when.
-    pub stamp: Stamp,
-    /// Number of the member that serves it.
-    pub primary: u32,
-    /// Number of the member that has a copy; 0: none.
-    pub backup: u32,
 }
 
 const RECORD: u8 = 0;
@@ -536,111 +438,5 @@ impl<'a> Reader<'a> {
 
     fn damaged(&self, what: &'static str) -> NativeError {
         NativeError::Damaged { at: self.at, what }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const NOW: Timestamp = Timestamp(1_795_000_000_000);
-
-    fn items() -> Vec<Item<'static>> {
-        let key = Key::from_bytes([7; 16]);
-        let stamp = Stamp { time: 5, member: 6 };
-        let value = Packed::parse(0, b"MeXP").expect("text");
-        let name = "Blog";
-        let place = Place {
-            stamp,
-            primary: 1,
-            backup: 2,
-        };
-        vec![
-            Item::Record(Record {
-                key,
-                full: true,
-                created: Timestamp(3),
-                last_accessed: Timestamp(NOW.0 - 9),
-                touched: NOW,
-                primary: 8,
-                interval: (-1, stamp),
-                route: ("WEB1", Stamp::ZERO),
-                origin: Some(Key::from_bytes([9; 16])),
-                told: vec![
-                    Told::Set { name, stamp, value },
-                    Told::Removed { name: 12, stamp },
-                ],
-            }),
-            Item::Gone(key, Gone::Expired(Timestamp(NOW.0 - 70_000))),
-            Item::Gone(
-                key,
-                Gone::Moved {
-                    to: key,
-                    stamp,
-                    alias: true,
-                },
-            ),
-            Item::Gone(key, Gone::Ended),
-            Item::Accessed(key, NOW),
-            Item::Ask,
-            Item::Need(key),
-            Item::Range(key, key),
-            Item::Version(key, u64::MAX),
-            Item::Owed(key, 7),
-            Item::Complete(300),
-            Item::NoContext,
-            Item::Place(key, place),
-            Item::Claim(key, place, 9),
-        ]
-    }
-
-    fn read_all(bytes: &[u8]) -> Result<Vec<Item<'_>>, NativeError> {
-        let mut reader = Reader::new(bytes, NOW)?;
-        let mut items = Vec::new();
-        while let Some(item) = reader.item()? {
-            items.push(item);
-        }
-        Ok(items)
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let mut writer = Writer::new("/jsp", NOW);
-        assert!(writer.is_empty());
-        items().iter().for_each(|item| writer.item(item));
-        let bytes = writer.finish();
-        assert_eq!(Reader::new(&bytes, NOW).map(|r| r.context), Ok("/jsp"));
-        assert_eq!(read_all(&bytes), Ok(items()));
-        for cut in 0..bytes.len() {
-            assert_ne!(read_all(&bytes[..cut]), Ok(items()), "{cut}");
-        }
-    }
-
-    /// The size that the cost of a replicated page is made of.
-    #[test]
-    fn a_change_takes_a_hundred_bytes() {
-        let mut writer = Writer::new("/jsp", NOW);
-        let Some(Item::Record(mut record)) = items().into_iter().next() else {
-            return;
-        };
-        record.told.truncate(1);
-        record.interval.1 = Stamp::ZERO;
-        record.origin = None;
-        writer.item(&Item::Record(record));
-        assert!(writer.len() < 100, "{}", writer.len());
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_harm(bytes in prop::collection::vec(any::<u8>(), 0..200), at in 0..400_usize, with: u8) {
-            let _ = read_all(&[&MAGIC[..], &bytes].concat());
-            let mut writer = Writer::new("/jsp", NOW);
-            items().iter().for_each(|item| writer.item(item));
-            let mut valid = writer.finish();
-            let at = at % valid.len();
-            valid[at] = with;
-            let _ = read_all(&valid);
-        }
     }
 }

@@ -9,7 +9,9 @@
 //! What is different from sessions in memory: a request may find its session changed or ended by another member at any moment; and
 //! a session that was idle for its interval is refused here, but ended by the member that served it last.
 
-use std::pin::pin;
+mod deliver;
+mod fetch;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,37 +22,29 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::core::{
-    AttributeListener, ClusterStatus, Core, CoreConfig, MapSend, NewKey, Outbox, Stream,
-};
-use super::group::{Group, NATIVE, peer};
+use super::core::{AttributeListener, ClusterStatus, Core, CoreConfig, NewKey, Outbox};
+use super::group::{Group, peer};
 use super::hub::Hears;
 use super::message::{Said, SessionMessage};
-use super::peers::UniqueId;
 use crate::clock::Clock;
 use crate::manager::{Found, Manager, ManagerError, ManagerStatus, RequestLine};
 use crate::session::{AskedId, Key, Session};
 use crate::tribes::member::Member;
 use crate::tribes::options::SendOptions;
 
+use deliver::Wait;
+use fetch::Fetched;
+
 /// How often what changed little is told, and what may be due is looked for.
 const TICK: Duration = Duration::from_millis(500);
 /// How often a starting member looks whether the sessions are there.
 const JOIN_CHECK: Duration = Duration::from_millis(10);
-/// The longest wait for a member to take one message of a transfer.
-const STREAM_LIMIT: Duration = Duration::from_secs(30);
 /// At most so many answers to members are on their way; a member that gets no answer for that is compared with later.
 const ANSWERS_MAX: usize = 256;
 /// A session that was fetched may be dropped again before it is used: it is fetched so many times.
 const FETCHES: usize = 3;
 /// Messages about one session to Tomcats leave one after the other; so many sessions at the same time.
 const LANES: usize = 64;
-
-/// Tomcats answer when it is applied.
-const APPLIED: SendOptions = SendOptions::USE_ACK.with(SendOptions::SYNC_ACK);
-
-/// Questions and answers, which have no answer but themselves.
-const READ: SendOptions = SendOptions::USE_ACK;
 
 /// Settings of a [`ClusterManager`].
 #[derive(Debug, Clone)]
@@ -85,26 +79,6 @@ struct Inner<G> {
     unanswered: AtomicU64,
     /// Something came from another member.
     arrived: Notify,
-}
-
-/// What the caller waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wait {
-    /// As the settings say.
-    Configured,
-    /// Until it was applied.
-    Applied,
-}
-
-/// What became of the question for a session that others keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fetched {
-    /// It is here, or is known to be gone.
-    Here,
-    /// Nobody has it.
-    Nowhere,
-    /// A member that has it did not answer, and no other sent it.
-    Unanswered,
 }
 
 impl<G> Clone for ClusterManager<G> {
@@ -156,233 +130,6 @@ impl<G: Group> ClusterManager<G> {
 }
 
 impl<G: Group> Inner<G> {
-    /// Sends what the core wants to be sent, and waits.
-    async fn deliver(self: &Arc<Self>, out: Outbox, wait: Wait) {
-        if out.is_empty() {
-            return;
-        }
-        let configured = self.config.send_options;
-        let options = match wait {
-            Wait::Configured if configured.is_async() => NATIVE.with(SendOptions::ASYNC),
-            Wait::Configured if configured.ack_after_applied() => NATIVE,
-            Wait::Configured if configured.wants_ack() => {
-                SendOptions::BYTE_MESSAGE.with(SendOptions::USE_ACK)
-            }
-            Wait::Configured => SendOptions::BYTE_MESSAGE,
-            Wait::Applied => NATIVE,
-        };
-        if !out.natives.is_empty() {
-            let natives = self.core.natives();
-            for message in &out.natives {
-                self.send(&natives, message, options).await;
-            }
-        }
-        for (but, message) in &out.others {
-            let mut natives = self.core.members(true);
-            natives.retain(|id| id != but);
-            self.send(&natives, message, options).await;
-        }
-        for (to, message) in &out.copies {
-            self.send(&[*to], message, options).await;
-        }
-        for owed in &out.owed {
-            let (to, limit) = ([owed.to], self.config.limit);
-            let failed = self.group.send(&to, &owed.message, NATIVE, limit).await;
-            if failed.is_empty() {
-                self.core.repaid(owed.key, owed.version);
-            }
-        }
-        for (to, message) in &out.one {
-            self.send(&[*to], message, NATIVE).await;
-        }
-        let tomcats = match out.tomcats.is_empty() {
-            true => Vec::new(),
-            false => self.core.members(false),
-        };
-        let mut left = out.tomcats.len();
-        for message in &out.tomcats {
-            left -= 1;
-            // The next one must not overtake it.
-            let options = if left > 0 { APPLIED } else { configured };
-            let limit = self.config.limit;
-            self.group.send(&tomcats, message, options, limit).await;
-        }
-        for (to, message) in &out.one_tomcat {
-            self.send(&[*to], message, APPLIED).await;
-        }
-        for key in out.publish {
-            let _lane = self.lane(key).await;
-            let sends = self.core.publish_orphan(key, self.clock.now());
-            self.send_in_map(&sends, Wait::Applied).await;
-        }
-        for key in out.used {
-            let _lane = self.lane(key).await;
-            if let Some(send) = self.core.use_of(key, self.clock.now()) {
-                self.send_in_map(&[send], Wait::Applied).await;
-            }
-        }
-        self.send_in_map(&out.map, wait).await;
-        for (to, stream) in out.streams {
-            let inner = Arc::clone(self);
-            self.runtime
-                .spawn(async move { inner.stream(to, stream).await });
-        }
-    }
-
-    async fn send_in_map(&self, sends: &[MapSend], wait: Wait) {
-        for (at, send) in sends.iter().enumerate() {
-            let options = match wait {
-                _ if send.is_rpc => READ,
-                // The next one must not overtake it.
-                Wait::Configured if at + 1 == sends.len() => self.config.send_options,
-                _ => APPLIED,
-            };
-            let delivered = self.send(&send.to, &send.message, options).await;
-            if let (false, Some(key)) = (delivered, send.backs_up) {
-                self.core.backup_failed(key);
-            }
-        }
-    }
-
-    /// Whether all may have got it.
-    async fn send(&self, to: &[UniqueId], message: &[u8], options: SendOptions) -> bool {
-        let failed = self
-            .group
-            .send(to, message, options, self.config.limit)
-            .await;
-        for id in &failed {
-            self.core.failed(id, self.clock.now());
-        }
-        failed.is_empty()
-    }
-
-    /// Tells a member of the map of Tomcats where sessions are, each between two changes of it.
-    async fn tell_entries(&self, to: UniqueId, mut stream: Stream) {
-        while let Some(key) = stream.next_entry() {
-            let _lane = self.lane(key).await;
-            if let Some(entry) = self.core.entry_of(key, &to)
-                && !self.send(&[to], &entry, APPLIED).await
-            {
-                return;
-            }
-        }
-    }
-
-    /// Sends many sessions, each message when the one before was taken.
-    async fn stream(&self, to: UniqueId, mut stream: Stream) {
-        if stream.is_entries() {
-            return self.tell_entries(to, stream).await;
-        }
-        let options = if stream.is_for_tomcat() {
-            APPLIED
-        } else {
-            NATIVE
-        };
-        let (mut complete, is_comparison) = (true, stream.is_comparison());
-        while let Some(message) = self.core.pull(&mut stream, self.clock.now()) {
-            let failed = self
-                .group
-                .send(&[to], &message, options, STREAM_LIMIT)
-                .await;
-            if !failed.is_empty() {
-                complete = false;
-                break;
-            }
-        }
-        let now = self.clock.now();
-        self.core.stream_ended(&to, is_comparison, complete, now);
-    }
-
-    /// Gets a session from one of those that keep it: by Tomcat's rules.
-    async fn fetch_from_map(&self, asked: &AskedId<'_>) -> Fetched {
-        let (mut fetched, limit) = (Fetched::Nowhere, self.config.fetch_limit);
-        for holder in self.core.holders(asked.key) {
-            let now = self.clock.now();
-            let Some((name, question)) = self.core.ask_for_session(asked, &holder, now) else {
-                return Fetched::Unanswered;
-            };
-            let mut arrived = pin!(self.arrived.notified());
-            // Before the question, or the answer could be faster.
-            arrived.as_mut().enable();
-            let failed = self.group.send(&[holder], &question, READ, limit).await;
-            let answer = async {
-                while self.core.is_open(&name) {
-                    arrived.as_mut().await;
-                    arrived.set(self.arrived.notified());
-                    arrived.as_mut().enable();
-                }
-            };
-            if !failed.is_empty() || tokio::time::timeout(limit, answer).await.is_err() {
-                self.core.give_up(&name);
-                fetched = Fetched::Unanswered;
-            } else if self.core.holders(asked.key).is_empty() {
-                return Fetched::Here;
-            }
-        }
-        fetched
-    }
-
-    /// Gets a session from one of those that keep it, the primary first.
-    async fn fetch(&self, asked: &AskedId<'_>) -> Fetched {
-        if self.core.maps() {
-            return self.fetch_from_map(asked).await;
-        }
-        let key = asked.key;
-        let mut fetched = Fetched::Nowhere;
-        for holder in self.core.holders(key) {
-            let question = self.core.need(key, self.clock.now());
-            let limit = self.config.fetch_limit;
-            let mut arrived = pin!(self.arrived.notified());
-            // Before the question, or the answer could be faster.
-            arrived.as_mut().enable();
-            if !self.group.ask(&holder, &question, limit).await {
-                self.core.failed(&holder, self.clock.now());
-                fetched = Fetched::Unanswered;
-                continue;
-            }
-            // Whoever took the question and sends nothing has nothing.
-            let arrival = async {
-                while !self.core.holders(key).is_empty() {
-                    arrived.as_mut().await;
-                    arrived.set(self.arrived.notified());
-                    arrived.as_mut().enable();
-                }
-            };
-            if tokio::time::timeout(limit, arrival).await.is_ok() {
-                return Fetched::Here;
-            }
-        }
-        fetched
-    }
-
-    /// Sends beside: nobody waits, and nothing blocks.
-    fn answer(self: &Arc<Self>, to: &UniqueId, out: Outbox) {
-        if out.is_empty() {
-            return;
-        }
-        match Arc::clone(&self.answers).try_acquire_owned() {
-            Ok(permit) => {
-                let inner = Arc::clone(self);
-                self.runtime.spawn(async move {
-                    inner.deliver(out, Wait::Applied).await;
-                    drop(permit);
-                });
-            }
-            Err(_) => {
-                self.unanswered.fetch_add(1, Ordering::Relaxed);
-                self.core.failed(to, self.clock.now());
-                if !out.publish.is_empty() {
-                    self.core.not_published();
-                }
-                for (id, stream) in out.streams {
-                    let now = self.clock.now();
-                    self.core
-                        .stream_ended(&id, stream.is_comparison(), false, now);
-                }
-            }
-        }
-    }
-
     /// A session's messages to Tomcats leave in the order of its changes.
     async fn lane(&self, key: Key) -> Option<tokio::sync::MutexGuard<'_, ()>> {
         if !self.core.has_tomcats() && !self.core.maps() {

@@ -14,43 +14,26 @@
 //! Two members may give a session new keys at the same time. The later one wins on every member; the other stays an alias, since
 //! a client was told it.
 
-use std::collections::{HashMap, VecDeque};
+mod beside;
+
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hashbrown::HashTable;
-
-use super::native::{Gone, Item, Place, Reader, Record, Writer};
+use super::native::{Gone, Item, Reader, Record, Writer};
 use super::replica::{Merged, Replica, Which};
 use super::stamp::{Stamp, StampClock};
 use crate::manager::table::{Entry, SHARDS, Shard, Table};
 use crate::session::attributes::Attributes;
-use crate::session::{Changes, Facts, Kept, Key, SessionId, Suffix, Timestamp};
+use crate::session::{Facts, Kept, Key, SessionId, Suffix, Timestamp};
 
-/// At most so many marks per shard, 262,144 in all; then the oldest goes.
-const GONE_MAX: usize = 4096;
+pub use beside::Beside;
+
 /// A chain of keys that is longer than this is no honest member's.
 const HOPS_MAX: usize = 16;
 /// Marks are kept at least so long.
 const GONE_LEAST: u64 = 600_000;
 /// And at most so long.
 const GONE_MOST: u64 = 86_400_000;
-
-/// What a shard has beside its sessions.
-#[derive(Debug, Default)]
-pub struct Beside {
-    gone: HashTable<(Key, Gone)>,
-    /// When to forget which.
-    order: VecDeque<(Timestamp, Key)>,
-    /// Sessions that other members keep.
-    pub places: HashTable<(Key, Place)>,
-    /// How their ids end, where Tomcats told it.
-    suffixes: HashMap<Key, Suffix>,
-    /// Sessions that were used here, which the others do not know yet.
-    pub used: Vec<Key>,
-    /// Changes that were not told yet, because their requests match the filter.
-    pub pending: HashMap<Key, Changes>,
-}
 
 /// The shard of a [`Store`].
 pub type StoreShard = Shard<Replica, Beside>;
@@ -162,15 +145,8 @@ impl Store {
 
     /// Remembers that a key is gone.
     pub fn mark(&self, shard: &mut StoreShard, key: Key, gone: Gone, now: Timestamp) {
-        let beside = &mut shard.beside;
-        beside.drop_place(key);
-        if beside.put(key, gone).is_none() {
-            let forget = Timestamp(now.0.saturating_add(self.keep_gone));
-            beside.order.push_back((forget, key));
-        }
-        if beside.gone.len() > GONE_MAX {
-            beside.forget_first();
-        }
+        let forget = Timestamp(now.0.saturating_add(self.keep_gone));
+        shard.beside.mark(key, gone, forget);
     }
 
     /// Takes over a session, or a change of one. `names` is for those of the attributes that changed in a session that was here.
@@ -411,10 +387,7 @@ impl Store {
     /// Forgets marks whose time is over.
     pub fn forget(&self, now: Timestamp) {
         for number in 0..SHARDS {
-            let beside = &mut self.table.number(number).beside;
-            while beside.order.front().is_some_and(|(at, _)| *at <= now) {
-                beside.forget_first();
-            }
+            self.table.number(number).beside.forget(now);
         }
     }
 }
@@ -433,93 +406,10 @@ impl From<Moved> for Gone {
     }
 }
 
-impl Beside {
-    fn forget_first(&mut self) {
-        if let Some((_, key)) = self.order.pop_front() {
-            self.drop_mark(key);
-        }
-    }
-
-    /// The mark that was there.
-    fn put(&mut self, key: Key, gone: Gone) -> Option<Gone> {
-        let known = self.gone.find_mut(key.random_bits(), |(k, _)| *k == key);
-        if let Some((_, known)) = known {
-            return Some(std::mem::replace(known, gone));
-        }
-        let hash = |(key, _): &(Key, Gone)| key.random_bits();
-        self.gone
-            .insert_unique(key.random_bits(), (key, gone), hash);
-        None
-    }
-
-    /// Which members keep a session that is not here.
-    pub fn place(&self, key: Key) -> Option<Place> {
-        let place = self.places.find(key.random_bits(), |(k, _)| *k == key);
-        place.map(|(_, place)| *place)
-    }
-
-    /// Remembers which members keep a session; an earlier word does not replace a later one. What is known now.
-    pub fn set_place(&mut self, key: Key, place: Place) -> Place {
-        let known = self.places.find_mut(key.random_bits(), |(k, _)| *k == key);
-        match known {
-            Some((_, known)) => {
-                *known = place.max(*known);
-                *known
-            }
-            None => {
-                let hash = |(key, _): &(Key, Place)| key.random_bits();
-                self.places
-                    .insert_unique(key.random_bits(), (key, place), hash);
-                place
-            }
-        }
-    }
-
-    /// How the id of a session that is not here ends, if a Tomcat told it.
-    pub fn suffix(&self, key: Key) -> Option<Suffix> {
-        self.suffixes.get(&key).copied()
-    }
-
-    /// Remembers it.
-    pub fn set_suffix(&mut self, key: Key, suffix: Suffix) {
-        self.suffixes.insert(key, suffix);
-    }
-
-    /// Forgets sessions of which nobody is left that keeps them.
-    pub fn retain_places(&mut self, is_kept: impl Fn(&Place) -> bool) {
-        let suffixes = &mut self.suffixes;
-        self.places.retain(|(key, place)| {
-            let stays = is_kept(place);
-            if !stays {
-                suffixes.remove(key);
-            }
-            stays
-        });
-    }
-
-    /// Forgets where a session is kept.
-    pub fn drop_place(&mut self, key: Key) -> Option<Place> {
-        self.suffixes.remove(&key);
-        let place = self
-            .places
-            .find_entry(key.random_bits(), |(k, _)| *k == key);
-        place.ok().map(|place| place.remove().0.1)
-    }
-
-    fn drop_mark(&mut self, key: Key) {
-        let place = self.gone.find_entry(key.random_bits(), |(k, _)| *k == key);
-        if let Ok(place) = place {
-            place.remove();
-        }
-    }
-}
-
 impl StoreShard {
     /// The mark of a key that is gone.
     pub fn gone(&self, key: Key) -> Option<Gone> {
-        let gone = &self.beside.gone;
-        let mark = gone.find(key.random_bits(), |(k, _)| *k == key);
-        mark.map(|(_, gone)| *gone)
+        self.beside.gone(key)
     }
 
     /// Takes a session out, with what is beside it; no mark is left.
@@ -530,7 +420,7 @@ impl StoreShard {
 
     /// All marks.
     pub fn all_gone(&self) -> impl Iterator<Item = (Key, Gone)> {
-        self.beside.gone.iter().copied()
+        self.beside.all_gone()
     }
 }
 

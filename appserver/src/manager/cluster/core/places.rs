@@ -1,15 +1,14 @@
 //! One primary and one backup per session, and every other member knows which: Tomcat's `BackupManager`.
 //!
-//! A *claim* makes this member the primary: it has a stamp, is told to all, and carries the session to the backup. The later of two
-//! claims holds on every member. Whoever loses its role makes sure that the new primary has what it has, so that nothing is lost when two
-//! served the session at the same time.
+//! How a member becomes the primary: [`super::claims`]. What whoever was it owes the new one: [`super::debts`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use super::outbox::{MapSend, What};
-use super::{Core, Outbox, Owed, Stream};
-use crate::manager::cluster::native::{CHUNK, Item, Place, Record, Writer};
+use super::debts::Payment;
+use super::outbox::What;
+use super::{Core, Outbox, Stream};
+use crate::manager::cluster::native::{CHUNK, Item, Place, Record};
 use crate::manager::cluster::peers::UniqueId;
 use crate::manager::cluster::replica::{Replica, Which};
 use crate::manager::cluster::stamp::number;
@@ -19,15 +18,6 @@ use crate::session::{Changes, Key, Timestamp};
 
 /// So many sessions get a new backup at each tick, so that a member that leaves does not stop the others.
 const CLAIMS_MAX: usize = 2_000;
-
-/// How a member pays what it owes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Payment {
-    /// It says which version it has: mostly the primary has the same, and nothing else is to be sent.
-    Version,
-    /// It sends all that it has.
-    Whole,
-}
 
 /// What another member's word where a session is makes necessary here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,121 +41,8 @@ pub(super) enum Compared {
     BackupDiffers,
 }
 
-/// Claims that are told together.
-pub(super) struct Claims {
-    places: Writer,
-    copies: BTreeMap<u32, Writer>,
-    /// In place of both where Tomcat's rules hold.
-    pub(super) map: Vec<MapSend>,
-}
-
 impl Core {
-    pub(super) fn claims(&self, now: Timestamp) -> Claims {
-        Claims {
-            places: self.writer(now),
-            copies: BTreeMap::new(),
-            map: Vec::new(),
-        }
-    }
-
-    /// This member is the session's primary from now on. A member of `prefer` becomes the backup if it can, else the next in turn.
-    pub(super) fn claim(
-        &self,
-        replica: &mut Replica,
-        prefer: &[u32],
-        now: Timestamp,
-        claims: &mut Claims,
-    ) {
-        let place = self.place_here(replica, prefer, now);
-        self.copy_to_backup(replica, place, now, claims);
-    }
-
-    /// The same for a session that comes from `holders`: one of them that becomes the backup has it, mostly as it is here, and
-    /// otherwise they tell each other what they lack.
-    pub(super) fn claim_from(
-        &self,
-        replica: &mut Replica,
-        holders: [u32; 2],
-        now: Timestamp,
-        claims: &mut Claims,
-    ) {
-        let place = self.place_here(replica, &holders, now);
-        if holders.contains(&place.backup) {
-            let (key, version) = (replica.kept().id().key, replica.version());
-            claims.places.item(&Item::Claim(key, place, version));
-        } else {
-            self.copy_to_backup(replica, place, now, claims);
-        }
-    }
-
-    pub(super) fn place_here(
-        &self,
-        replica: &mut Replica,
-        prefer: &[u32],
-        now: Timestamp,
-    ) -> Place {
-        let place = Place {
-            stamp: self.store.clock.tick(now),
-            primary: self.store.me(),
-            backup: self.choose_backup(prefer),
-        };
-        replica.set_place(place);
-        place
-    }
-
-    fn copy_to_backup(&self, replica: &Replica, place: Place, now: Timestamp, claims: &mut Claims) {
-        let key = replica.kept().id().key;
-        claims.places.item(&Item::Place(key, place));
-        if place.backup != 0 {
-            let copy = claims.copies.entry(place.backup);
-            let copy = copy.or_insert_with(|| self.writer(now));
-            copy.item(&Item::Place(key, place));
-            replica.tell(Which::All, copy);
-        }
-    }
-
-    pub(super) fn send_claims(&self, mut claims: Claims, out: &mut Outbox) {
-        out.map.append(&mut claims.map);
-        let mut backups = claims.copies.keys();
-        let only = backups.next().filter(|_| backups.next().is_none());
-        match only.and_then(|number| self.id_of(*number)) {
-            // Its copies come with their places.
-            Some(backup) if !claims.places.is_empty() => {
-                out.others.push((backup, claims.places.finish()));
-            }
-            Some(_) => {}
-            None if self.has_natives() => out.tell_all(claims.places),
-            None => {}
-        }
-        for (number, copy) in claims.copies {
-            if let Some(id) = self.id_of(number) {
-                out.copy(id, copy);
-            }
-        }
-    }
-
-    fn choose_backup(&self, prefer: &[u32]) -> u32 {
-        let me = self.store.me();
-        let peers = self.peers();
-        let is_here = |number: u32| {
-            let peer = peers.of_number(number).filter(|peer| peer.is_in_map());
-            number != me && peer.is_some()
-        };
-        if let Some(preferred) = prefer.iter().find(|number| is_here(**number)) {
-            return *preferred;
-        }
-        let all: Vec<u32> = peers
-            .iter()
-            .filter(|peer| peer.is_in_map())
-            .map(super::Peer::number)
-            .collect();
-        if all.is_empty() {
-            return 0;
-        }
-        all[self.turn.fetch_add(1, Ordering::Relaxed) % all.len()]
-    }
-
-    fn id_of(&self, number: u32) -> Option<UniqueId> {
+    pub(super) fn id_of(&self, number: u32) -> Option<UniqueId> {
         let peers = self.peers();
         let peer = peers.of_number(number).filter(|peer| peer.is_in_map());
         peer.map(|peer| peer.id)
@@ -254,50 +131,6 @@ impl Core {
         }
     }
 
-    /// Sends the primary what this member owes it, or asks first whether it has just that.
-    fn pay(&self, replica: &mut Replica, payment: Payment, now: Timestamp, out: &mut Outbox) {
-        replica.marks.owed &= replica.primary != self.store.me();
-        if !replica.marks.owed {
-            return;
-        }
-        self.orphans.store(true, Ordering::Relaxed);
-        if let Some(to) = self.id_of(replica.primary) {
-            let mut writer = self.writer(now);
-            let (key, version) = (replica.kept().id().key, replica.version());
-            // The two may know different places.
-            writer.item(&Item::Place(key, replica.place()));
-            match payment {
-                Payment::Version => writer.item(&Item::Owed(key, version)),
-                Payment::Whole => replica.tell(Which::All, &mut writer),
-            }
-            out.owed.push(Owed {
-                to,
-                key,
-                version,
-                message: writer.finish(),
-            });
-        }
-    }
-
-    /// Pays the primary that asks for a session what this member owes it; whether it owes it anything.
-    pub(super) fn pays(&self, key: Key, to: &UniqueId, now: Timestamp, out: &mut Outbox) -> bool {
-        let key = self.store.resolve(key, false);
-        let mut shard = self.store.table.shard(key);
-        let replica = shard.get_mut(key).filter(|r| r.marks.owed);
-        let Some(replica) = replica.filter(|r| r.primary == number(to)) else {
-            return false;
-        };
-        self.pay(replica, Payment::Whole, now, out);
-        true
-    }
-
-    /// Whether this member is the session's primary and has just this version of it.
-    pub(super) fn is_paid(&self, key: Key, version: u64) -> bool {
-        let shard = self.store.table.shard(key);
-        let mine = shard.get(key).filter(|r| r.primary == self.store.me());
-        mine.is_some_and(|r| !r.marks.partial && r.version() == version)
-    }
-
     /// The other holder of a session has this version of it. What that makes necessary here.
     pub(super) fn compare_one(&self, key: Key, version: u64, teller: &UniqueId) -> Compared {
         let (me, teller) = (self.store.me(), number(teller));
@@ -313,15 +146,6 @@ impl Core {
         }
     }
 
-    /// The primary may lack something that is here.
-    pub(super) fn owe(&self, key: Key, now: Timestamp, out: &mut Outbox) {
-        let mut shard = self.store.table.shard(key);
-        if let Some(replica) = shard.get_mut(key) {
-            replica.marks.owed = true;
-            self.pay(replica, Payment::Whole, now, out);
-        }
-    }
-
     /// The session got another key: if this member is its primary, the others may not know it by this key.
     pub(super) fn announce(&self, key: Key, now: Timestamp, out: &mut Outbox) {
         let shard = self.store.table.shard(key);
@@ -331,16 +155,6 @@ impl Core {
             writer.item(&Item::Place(key, replica.place()));
             out.tell_all(writer);
         }
-    }
-
-    /// The primary has what this member owed it.
-    pub fn repaid(&self, key: Key, version: u64) {
-        let key = self.store.resolve(key, false);
-        let mut shard = self.store.table.shard(key);
-        if let Some(replica) = shard.get_mut(key) {
-            replica.marks.owed &= replica.version() != version;
-        }
-        self.let_go(&mut shard, key);
     }
 
     /// Sends the backup what this member has, if it is the primary. With its place, or an older word about that could make the
