@@ -10,15 +10,18 @@
 )]
 
 pub mod admin;
+mod reply;
+#[cfg(test)]
+mod tests;
 
-use std::io::Write;
-
-use crate::number::{signed, unsigned, write_unsigned};
+use crate::number::{signed, unsigned};
 
 use super::meta;
 use super::{
-    After, Direction, Exptime, KEY_MAX, Keys, Parsed, Request, Response, Retrieve, Store, StoreMode,
+    After, Direction, Exptime, KEY_MAX, Keys, Parsed, Request, Retrieve, Store, StoreMode,
 };
+
+pub use reply::{begin_value, encode, encode_figure, encode_line, encode_uri};
 
 /// A line may be this long before its LF is there; a get or gets may go on up to [`Limits::retrieval_line`].
 pub const LINE_MAX: usize = 2048;
@@ -413,177 +416,6 @@ impl<'a> Command<'a> {
             Some(Ok(command)) => Ok(Request::Admin { command, noreply }),
             Some(Err(reply)) => Err((!noreply).then_some(reply)),
             None => Err(Some(UNKNOWN)),
-        }
-    }
-}
-
-/// Writes `response` behind what `out` holds.
-pub fn encode(response: &Response, out: &mut Vec<u8>) {
-    let line = match *response {
-        Response::Number(number) => {
-            write_unsigned(number, out);
-            ""
-        }
-        Response::Version(version) => return write_line(out, format_args!("VERSION {version}")),
-        Response::End => "END",
-        Response::Stored => "STORED",
-        Response::NotStored => "NOT_STORED",
-        Response::Exists => "EXISTS",
-        Response::NotFound => "NOT_FOUND",
-        Response::Deleted => "DELETED",
-        Response::Touched => "TOUCHED",
-        Response::Done => "OK",
-        Response::Reset => "RESET",
-        Response::NotANumber => "CLIENT_ERROR cannot increment or decrement non-numeric value",
-        Response::TooLarge => "SERVER_ERROR object too large for cache",
-        Response::OutOfMemory => "SERVER_ERROR out of memory storing object",
-        Response::Refused(line) => line,
-        Response::Unknown => UNKNOWN,
-    };
-    encode_line(line, out);
-}
-
-/// Writes a figure behind what `out` holds.
-pub fn encode_figure(name: &str, value: &str, out: &mut Vec<u8>) {
-    write_line(out, format_args!("STAT {name} {value}"));
-}
-
-/// Writes a key as memcached's dumps and logs have it (RFC 3986, section 2: all but the unreserved characters are
-/// percent-encoded).
-pub fn encode_uri(key: &[u8], out: &mut Vec<u8>) {
-    for byte in key {
-        match byte {
-            b'-' | b'.' | b'_' | b'~' => out.push(*byte),
-            byte if byte.is_ascii_alphanumeric() => out.push(*byte),
-            // Writing to memory does not fail.
-            byte => drop(write!(out, "%{byte:02X}")),
-        }
-    }
-}
-
-/// Writes one line behind what `out` holds.
-pub fn encode_line(line: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(line.as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Writes the line in front of a value of `length` bytes; behind the value belongs a CR LF.
-pub fn begin_value(key: &[u8], flags: u32, length: usize, cas: Option<u64>, out: &mut Vec<u8>) {
-    /// `VALUE `, three numbers and their spaces, the line ends.
-    const FRAME: usize = 64;
-    out.reserve(key.len().saturating_add(FRAME));
-    out.extend_from_slice(b"VALUE ");
-    out.extend_from_slice(key);
-    out.push(b' ');
-    write_unsigned(flags.into(), out);
-    out.push(b' ');
-    write_unsigned(length as u64, out);
-    if let Some(cas) = cas {
-        out.push(b' ');
-        write_unsigned(cas, out);
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-fn write_line(out: &mut Vec<u8>, line: std::fmt::Arguments<'_>) {
-    // Writing to memory does not fail.
-    let _ = out.write_fmt(line);
-    out.extend_from_slice(b"\r\n");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const LIMITS: Limits = Limits {
-        item_size: 1 << 20,
-        retrieval_line: 1 << 20,
-    };
-
-    #[test]
-    fn a_short_buffer_says_how_much_it_lacks() {
-        let whole = b"set a 0 0 2\r\nxy\r\n";
-        for cut in 1..whole.len() {
-            let need = match parse(&whole[..cut], LIMITS) {
-                Parsed::Incomplete { need } => need,
-                Parsed::Partial { line, block } => line + block,
-                _ => panic!("{cut} bytes are not a request"),
-            };
-            assert!(need > cut && need <= whole.len(), "{cut}: {need}");
-        }
-        assert!(
-            matches!(parse(whole, LIMITS), Parsed::Complete { used, .. } if used == whole.len())
-        );
-    }
-
-    #[test]
-    fn the_value_of_an_item_that_is_too_large_is_passed_over_unseen() {
-        for (length, flags, fits) in [
-            (1_048_514, 0, true),
-            (1_048_515, 0, false),
-            (1_048_510, 1, true),
-            (1_048_511, 1, false),
-        ] {
-            let line = format!("set abc {flags} 0 {length}\r\n");
-            match parse(line.as_bytes(), LIMITS) {
-                Parsed::Partial { line: used, block } => {
-                    assert!(fits && used == line.len() && block == length + 2);
-                }
-                Parsed::Complete {
-                    request: Request::TooLarge { .. },
-                    used,
-                } => assert!(!fits && used == line.len() + length + 2),
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn only_retrievals_may_have_long_lines() {
-        let long = "k ".repeat(2000);
-        let parsed = |text: String| match parse(text.as_bytes(), LIMITS) {
-            Parsed::Incomplete { .. } => "more",
-            Parsed::Invalid {
-                after: After::Close,
-                ..
-            } => "close",
-            _ => "other",
-        };
-        assert_eq!(parsed(format!("get {long}")), "more");
-        assert_eq!(parsed(format!("gets {long}")), "more");
-        assert_eq!(parsed(format!("delete {long}")), "close");
-        assert_eq!(parsed("k".repeat(LINE_MAX)), "more");
-        assert_eq!(parsed(format!("get {}", "k ".repeat(1 << 20))), "close");
-    }
-
-    proptest! {
-        /// Whatever arrives is passed over by at least a byte, or waited for with a reason; nothing panics.
-        #[test]
-        fn any_bytes_make_progress(bytes in proptest::collection::vec(any::<u8>(), 1..200)) {
-            match parse(&bytes, LIMITS) {
-                Parsed::Complete { used, .. } | Parsed::Invalid { used, .. } => prop_assert!(used > 0),
-                Parsed::Incomplete { need } => prop_assert!(need > bytes.len()),
-                Parsed::Partial { line, block } => prop_assert!(line + block > bytes.len()),
-            }
-        }
-
-        /// Words of commands in any order, which reach deeper than random bytes do.
-        #[test]
-        fn any_words_make_progress(words in proptest::collection::vec(
-            prop_oneof![
-                Just("set"), Just("cas"), Just("get"), Just("gat"), Just("incr"), Just("delete"), Just("noreply"),
-                Just("0"), Just("-1"), Just("2147483645"), Just("99999999999"), Just("a"), Just("\r\n"), Just("flush_all"),
-                Just("mg"), Just("ms"), Just("md"), Just("ma"), Just("me"), Just("mn"), Just("YQ=="), Just("b"), Just("k"),
-                Just("T5"), Just("MA"), Just("C1"), Just("Oabc"), Just("v"), Just("q"), Just("F3"), Just("2"),
-            ], 1..12))
-        {
-            let text = words.join(" ") + "\r\n";
-            match parse(text.as_bytes(), LIMITS) {
-                Parsed::Complete { used, .. } | Parsed::Invalid { used, .. } => prop_assert!(used > 0),
-                Parsed::Incomplete { need } => prop_assert!(need > text.len()),
-                Parsed::Partial { line, block } => prop_assert!(line + block > text.len()),
-            }
         }
     }
 }
