@@ -302,7 +302,7 @@ async fn two_real_ones_that_wait_are_held_up_and_lose_what_cannot_be_written() {
     pair.stage.stop().await;
 }
 
-/// What cannot be written for Tomcats is among the rules of ours, `appserver/tests/cluster_rules.rs`: their own pages have no such
+/// What cannot be written for Tomcats is among the rules of ours, `appserver/tests/cluster_rules/`: their own pages have no such
 /// attribute.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_of_ours_are_held_up_once() {
