@@ -89,8 +89,17 @@ fn clients_that_do_not_read_and_long_requests_leave_the_process_within_its_memor
     let started = Instant::now();
     exchange(&mut filler, b"mn\r\n", "MN\r\n");
     assert!(started.elapsed() < PATIENCE / 2, "{:?}", started.elapsed());
-    let resident = node.resident();
-    assert!(resident < MEMORY + (4 << 20), "{resident} bytes");
+    // What the crowd takes is measured every second, and so much less is left for items.
+    let mut within_since = None;
+    until("the process stays within its memory", || {
+        let (resident, uptime) = (node.resident(), figure(address, "uptime"));
+        assert!(resident < MEMORY + (16 << 20), "{resident} bytes");
+        if resident >= MEMORY + (4 << 20) {
+            within_since = None;
+        }
+        let since = *within_since.get_or_insert(uptime);
+        (uptime >= since + 2).then_some(())
+    });
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub struct Setting {
     pub aliases: &'static [&'static str],
     /// The heading in the help under which it stands; empty: with all others.
     pub group: &'static str,
-    /// Whether it is only an argument: it has no place in the file, and the program asks [`Settings::argument`] for it.
+    /// Whether it is only an argument: it has no place in the file, and the program asks [`super::Settings::argument`] for it.
     pub argument: bool,
 }
 
