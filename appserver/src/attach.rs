@@ -313,8 +313,16 @@ struct VisitState {
     asked: bool,
     session: Option<Session>,
     source: Option<Source>,
-    /// The session's id when it was looked up, if it was the one that the client named and this request changed nothing about it.
-    known: Option<SessionId>,
+    /// The session's id when it was looked up; `None` once this request gave it another.
+    seen: Option<Seen>,
+}
+
+/// An id that a session had.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    id: SessionId,
+    /// Whether the client named just this.
+    is_named: bool,
 }
 
 impl VisitState {
@@ -353,7 +361,7 @@ impl<M: Manager> OneVisit for Visit<M> {
             };
             let session = session.ok_or(SessionError::Ended)?;
             self.attached.manager.change_id(&session, self.now).await?;
-            self.state().known = None;
+            self.state().seen = None;
             Ok(())
         })
     }
@@ -413,7 +421,7 @@ impl<M: Manager> Visit<M> {
         let mut state = self.state();
         state.session = Some(session.clone());
         state.source = Some(Source::New);
-        state.known = None;
+        state.seen = None;
         Ok(session)
     }
 
@@ -443,7 +451,9 @@ impl<M: Manager> Visit<M> {
         let mut state = self.state();
         state.asked = asked;
         if let Some((found, id)) = found {
-            state.known = Some(found.session.id()).filter(|here| here.is(&id));
+            let here = found.session.id();
+            let is_named = here.is(&id);
+            state.seen = Some(Seen { id: here, is_named });
             state.source = Some(found.source);
             state.session = Some(found.session);
         }
@@ -469,10 +479,10 @@ impl<M: Manager> Visit<M> {
 
     /// Commits the session, and only then lets the response go.
     async fn finish(&self, mut response: Response, secure: bool) -> Response {
-        let (session, source, known, loaded) = {
+        let (session, source, seen, loaded) = {
             let mut state = self.state();
             let session = state.session.take();
-            (session, state.source, state.known, state.loaded)
+            (session, state.source, state.seen, state.loaded)
         };
         if let (Some(named), false) = (&self.named, loaded) {
             self.unused(named).await;
@@ -498,7 +508,7 @@ impl<M: Manager> Visit<M> {
             let mut refused = Refused::from(error).into_response();
             // The session has its new id although what else the request did is not kept.
             if source != Source::New {
-                self.tell_id(&mut refused, &session, known, secure);
+                self.tell_id(&mut refused, &session, seen, secure);
             }
             return refused;
         }
@@ -510,7 +520,7 @@ impl<M: Manager> Visit<M> {
             Source::Replica => HeaderValue::from_static("replica"),
         };
         headers.insert(SESSION_SOURCE, source);
-        self.tell_id(&mut response, &session, known, secure);
+        self.tell_id(&mut response, &session, seen, secure);
         response
     }
 
@@ -520,12 +530,14 @@ impl<M: Manager> Visit<M> {
         &self,
         response: &mut Response,
         session: &Session,
-        known: Option<SessionId>,
+        seen: Option<Seen>,
         secure: bool,
     ) {
         let id = session.id();
-        let is_known = known.is_some_and(|known| known == id || known.key != id.key);
-        if is_known || session.is_ended() || self.is_read_only() {
+        let is_told = seen.is_none_or(|seen| {
+            seen.id.key == id.key && !(seen.is_named && seen.id.suffix == id.suffix)
+        });
+        if !is_told || session.is_ended() || self.is_read_only() {
             return;
         }
         let cookie = self.attached.cookie.set(&id, secure);

@@ -219,9 +219,10 @@ fn routed(route: &str) -> CoreConfig {
     }
 }
 
-/// While the session is used here, another member serves it and does this with it: the cookie that the client gets, and the session's
-/// ID then.
+/// A client names the session with this route, and while it is used here, another member serves it and does this with it: the cookie
+/// that the client gets, and the session's ID then.
 async fn cookie_after(
+    route: &str,
     meanwhile: impl FnOnce(&Core, &Session, &mut Outbox),
 ) -> (Option<String>, String) {
     let primary = Core::new(routed("WEB2"), HOLDERS[0], NewKey::default());
@@ -265,7 +266,8 @@ async fn cookie_after(
         assert_ne!(session.id(), before);
     };
     let pages = Router::new().route("/jsp/", get(handler)).layer(attach);
-    let request = Request::get("/jsp/").header("Cookie", format!("JSESSIONID={named}"));
+    let cookie = format!("JSESSIONID={}.{route}", session.id().key);
+    let request = Request::get("/jsp/").header("Cookie", cookie);
     let request = request.body(Body::empty()).expect("a request");
     let response = pages.oneshot(request).await.expect("infallible");
     let cookie = response.headers().get("Set-Cookie").map(|field| {
@@ -277,18 +279,22 @@ async fn cookie_after(
 
 #[tokio::test]
 async fn a_route_that_changes_meanwhile_is_told() {
-    let (cookie, id) = cookie_after(|_, _, _| ()).await;
-    assert!(id.ends_with(".WEB1"));
-    assert_eq!(cookie, Some(format!("JSESSIONID={id}")));
+    for route in ["WEB2", "WEB9"] {
+        let (cookie, id) = cookie_after(route, |_, _, _| ()).await;
+        assert!(id.ends_with(".WEB1"));
+        assert_eq!(cookie, Some(format!("JSESSIONID={id}")));
+    }
 }
 
-/// Whoever knew the ID before a log in does not get the one after it.
+/// Whoever knew the ID before a log in does not get the one after it, with whatever route it is named.
 #[tokio::test]
 async fn a_log_in_meanwhile_is_not_told() {
     let log_in = |other: &Core, session: &Session, out: &mut Outbox| {
         let later = Timestamp(NOW.0 + 20);
         other.change_id(session, later, out).expect("it is there");
     };
-    let (cookie, _) = cookie_after(log_in).await;
-    assert_eq!(cookie, None);
+    for route in ["WEB2", "WEB9"] {
+        let (cookie, _) = cookie_after(route, log_in).await;
+        assert_eq!(cookie, None);
+    }
 }
