@@ -16,7 +16,6 @@ use appserver::manager::Manager;
 use appserver::manager::msm::client::Client;
 use appserver::manager::msm::client::memcache_crate::MetaClient;
 use appserver::manager::msm::pattern::RequestLine;
-use appserver::manager::msm::prefix::KeyPrefix;
 use appserver::manager::msm::protocol::{Answer, Command, Verb, World};
 use appserver::manager::msm::settings::{MemcachedProtocol, MsmSettings, Secret};
 use appserver::session::{AskedId, Timestamp};
@@ -488,15 +487,7 @@ async fn what_a_look_up_waits_with_is_small() {
     let node = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let settings = settings(&[node(1), node(2)], MemcachedProtocol::Text);
     let client = Client::new(&settings, Clock::system());
-    let config = MsmConfig {
-        settings,
-        prefix: KeyPrefix::default(),
-        context: "/jsp".into(),
-        route: String::new(),
-        max_inactive: 1800,
-        max_active: 0,
-        sweep_interval: PATIENCE,
-    };
+    let config = MsmConfig::new("/jsp", settings);
     let manager = MsmManager::new(config, client).expect("valid");
     let asked = AskedId::parse(b"47A70B5E441B8E80873DDC35E0D36EC1-n1").expect("an id");
     let request = RequestLine::default();

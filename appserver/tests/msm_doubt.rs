@@ -4,11 +4,7 @@
 #[allow(dead_code, reason = "the nodes are what is needed")]
 #[path = "support/world.rs"]
 mod world;
-
-use std::time::Duration;
-
 use appserver::manager::msm::pattern::RequestLine;
-use appserver::manager::msm::prefix::KeyPrefix;
 use appserver::manager::msm::protocol::World as _;
 use appserver::manager::msm::settings::{LockingMode, MsmSettings};
 use appserver::manager::{Manager, ManagerError};
@@ -38,15 +34,7 @@ impl Server {
             locking_mode,
             ..MsmSettings::default()
         };
-        let config = MsmConfig {
-            prefix: KeyPrefix::default(),
-            settings,
-            context: "/jsp".into(),
-            route: String::new(),
-            max_inactive: 1800,
-            max_active: 0,
-            sweep_interval: Duration::from_secs(60),
-        };
+        let config = MsmConfig::new("/jsp", settings);
         Self {
             manager: MsmManager::new(config, world.clone()).expect("valid"),
             world: world.clone(),

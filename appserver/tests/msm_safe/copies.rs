@@ -172,15 +172,7 @@ fn requests_that_may_not_store_read() {
 /// A whole server of these nodes that stores behind its responses.
 fn behind(world: &Shared) -> MsmManager<Shared> {
     let settings = settings(2, |settings| settings.session_backup_async = true);
-    let config = MsmConfig {
-        prefix: KeyPrefix::default(),
-        settings,
-        context: "/jsp".into(),
-        route: String::new(),
-        max_inactive: 1800,
-        max_active: 0,
-        sweep_interval: Duration::from_secs(60),
-    };
+    let config = MsmConfig::new("/jsp", settings);
     MsmManager::new(config, world.clone()).expect("valid")
 }
 

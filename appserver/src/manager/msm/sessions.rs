@@ -62,6 +62,21 @@ pub struct MsmConfig {
     pub sweep_interval: Duration,
 }
 
+impl MsmConfig {
+    /// Sessions of this context, without a route, for half an hour each and without limit.
+    pub fn new(context: &str, settings: MsmSettings) -> Self {
+        Self {
+            settings,
+            prefix: KeyPrefix::default(),
+            context: context.to_owned(),
+            route: String::new(),
+            max_inactive: 1800,
+            max_active: 0,
+            sweep_interval: Duration::from_secs(60),
+        }
+    }
+}
+
 /// Sessions in memcached nodes. Must be made inside a tokio runtime.
 #[derive(Debug)]
 pub struct MsmManager<W>(Arc<Inner<W>>);
