@@ -58,6 +58,14 @@ impl Session {
         }
     }
 
+    /// The same, with a record of each change that this request makes, and not only of the names.
+    pub fn recording_each(self) -> Self {
+        Self {
+            changes: Some(Arc::new(Mutex::new(Changes::each()))),
+            ..self
+        }
+    }
+
     /// The same, with a record of what this request changes.
     pub fn recording(self) -> Self {
         Self {
@@ -196,13 +204,35 @@ pub struct Facts {
 mod tests {
     use super::{Changes, Kept, Key, Session, SessionId, Suffix, Timestamp};
 
-    #[test]
-    fn a_request_records_its_own_changes() {
+    fn kept() -> Kept {
         let id = SessionId {
             key: Key::random(),
             suffix: Suffix::NONE,
         };
-        let kept = Kept::new(id, Timestamp(0), 1800);
+        Kept::new(id, Timestamp(0), 1800)
+    }
+
+    #[test]
+    fn each_change_is_recorded_up_to_a_bound() {
+        let kept = kept();
+        let record = |changes: i32| {
+            let session = Session::holding(kept.clone()).recording_each();
+            (0..changes).for_each(|n| session.set("k", n).expect("alive"));
+            session.take_changes()
+        };
+        let changes = record(2);
+        let each = [0, 1].map(|n| ("k".to_owned(), Some(n.into())));
+        assert_eq!(changes.every.as_deref(), Some(&each[..]));
+        let changes = record(5_000);
+        assert_eq!(
+            (changes.every, changes.attributes),
+            (None, vec!["k".to_owned()])
+        );
+    }
+
+    #[test]
+    fn a_request_records_its_own_changes() {
+        let kept = kept();
         let (one, two) = (
             Session::holding(kept.clone()).recording(),
             Session::holding(kept).recording(),

@@ -294,6 +294,20 @@ fn a_log_out_ends_the_session_under_whatever_id() {
     assert_eq!(out.natives.len(), 1, "the others are told");
 }
 
+/// `expireSessionsOnShutdown`.
+#[test]
+fn a_member_that_stops_ends_all_sessions_if_it_is_to() {
+    let pair = Pair::new();
+    let sessions = [pair.session(0, at(0)), pair.session(1, at(0))];
+    let mut out = Outbox::default();
+    pair.cores[0].end_all(at(1), &mut out);
+    pair.deliver(0, out, at(1));
+    for session in &sessions {
+        assert!(session.is_ended());
+        assert!(pair.find(1, session, at(2)).is_none());
+    }
+}
+
 /// A8: Tomcat serves a copy until twice the interval, and revives a session that its primary has refused.
 #[test]
 fn a_copy_that_was_idle_for_its_interval_is_refused() {

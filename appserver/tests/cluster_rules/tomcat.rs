@@ -6,7 +6,11 @@ const TOMCAT: [u8; 16] = [7; 16];
 const ID: &str = "D29D4B1F34E3CC966CA85DE46D639249.WEB1";
 
 fn core() -> Core {
-    let core = Core::new(config(), [1; 16], NewKey::default());
+    core_of(config())
+}
+
+fn core_of(config: CoreConfig) -> Core {
+    let core = Core::new(config, [1; 16], NewKey::default());
     core.member_added(Peer::new(TOMCAT, false, 1), at(0));
     core
 }
@@ -102,6 +106,44 @@ fn it_is_told_of_creation_then_changes_use_ids_and_ends() {
     let mut out = Outbox::default();
     core.remove(&session, at(605_000), &mut out);
     assert_eq!(messages(&out)[0].event, Event::Expired);
+}
+
+/// `recordAllActions`: what listens there hears of each change; what is here in the end comes last.
+#[test]
+fn it_is_told_of_each_change_if_it_is_to_be() {
+    let told = |record_all_actions| {
+        let config = CoreConfig {
+            record_all_actions,
+            ..config()
+        };
+        let core = core_of(config);
+        let session = core.create(at(0)).expect("no limit");
+        let id = session.id().to_string();
+        let mut out = Outbox::default();
+        core.commit(&session, true, at(0), &mut out);
+        let mine = found(&core, &id, at(1), &mut out).expect("here");
+        let other = found(&core, &id, at(1), &mut out).expect("here");
+        mine.set("k", 1).expect("alive");
+        mine.set("gone", 1).expect("alive");
+        mine.remove("gone").expect("alive");
+        mine.set("k", 2).expect("alive");
+        other.set("k", 3).expect("alive");
+        let mut out = Outbox::default();
+        core.commit(&mine, true, at(2), &mut out);
+        let message = messages(&out).pop().expect("a change");
+        let body = message.body.as_deref().expect("a body");
+        let (delta, unread) = Delta::decode(body);
+        assert_eq!(unread, None);
+        assert_eq!(delta.record_all, record_all_actions);
+        delta.actions[1..].to_vec()
+    };
+    let set = |value: i32| Action::Set("k".into(), value.into());
+    let (came, went) = (
+        Action::Set("gone".into(), 1.into()),
+        Action::Removed("gone".into()),
+    );
+    assert_eq!(told(false), [went.clone(), set(3)]);
+    assert_eq!(told(true), [set(1), came, went, set(2), set(3)]);
 }
 
 #[test]

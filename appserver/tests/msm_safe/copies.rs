@@ -216,3 +216,19 @@ async fn what_no_node_took_behind_a_response_stays_until_one_does() {
     let found = found.expect("both are well").expect("there");
     assert_eq!(found.session.get("k"), Some("v".into()));
 }
+
+#[tokio::test]
+async fn figures_of_the_nodes_can_be_left_out() {
+    for enable_statistics in [true, false] {
+        let world = Shared::new(2);
+        let settings = settings(2, |settings| settings.enable_statistics = enable_statistics);
+        let config = MsmConfig::new("/jsp", settings);
+        let server = MsmManager::new(config, world.clone()).expect("valid");
+        let session = server.create(world.now()).await.expect("room");
+        let stored = server.commit(&session, &PAGE, world.now()).await;
+        assert_eq!(stored, Ok(()));
+        let status = server.status();
+        assert_eq!(status.created, 1);
+        assert_eq!(status.store.is_some(), enable_statistics);
+    }
+}

@@ -196,7 +196,7 @@ impl Core {
             let mut replica = Replica::new(kept.clone(), self.store.me());
             replica.marks.untold = true;
             self.store.insert(&mut shard, replica);
-            return Ok(Session::holding(kept).recording());
+            return Ok(self.recording(Session::holding(kept)));
         }
     }
 
@@ -226,7 +226,7 @@ impl Core {
             }
             return None;
         }
-        let session = replica.kept().begin(now)?.recording();
+        let session = self.recording(replica.kept().begin(now)?);
         let source = if replica.primary == me {
             Source::Local
         } else {
@@ -249,6 +249,13 @@ impl Core {
         self.bind_route(replica, now, out);
         self.used(&mut shard, key);
         Some((session, source))
+    }
+
+    fn recording(&self, session: Session) -> Session {
+        match self.config.record_all_actions {
+            true => session.recording_each(),
+            false => session.recording(),
+        }
     }
 
     /// Gives the session a new id.

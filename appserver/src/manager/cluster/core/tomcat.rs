@@ -379,11 +379,24 @@ impl Core {
         if is_new || changes.max_inactive {
             actions.push(Action::MaxInactive(facts.max_inactive));
         }
-        let action = |name: &String| match session.get(name) {
+        let action = |name: &String, value| match value {
             Some(value) => Action::Set(name.clone(), value),
             None => Action::Removed(name.clone()),
         };
-        actions.extend(changes.attributes.iter().map(action));
+        let every = changes.every.iter().flatten();
+        actions.extend(
+            every
+                .clone()
+                .map(|(name, value)| action(name, value.clone())),
+        );
+        for name in &changes.attributes {
+            // Another request may have changed it since.
+            let now = session.get(name);
+            let told = every.clone().rev().find(|(told, _)| told == name);
+            if told.is_none_or(|(_, told)| *told != now) {
+                actions.push(action(name, now));
+            }
+        }
         Delta {
             session_id: facts.id.to_string(),
             record_all: self.config.record_all_actions,
